@@ -1,0 +1,146 @@
+"""The one place that starts tasks and threads: structured, first real error first, no thread left behind.
+
+Law: asyncio for control, threads for disk. A function run by `in_thread` takes a `Cancel` and checks it per entry or
+MiB; when its waiter is cancelled, the flag is set and the thread is *waited for* before the cancellation goes on, so
+that nobody removes a folder a thread still writes to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from trimaran.errors import Cancelled
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+_POOL_SIZE = max(4, (os.cpu_count() or 2) + 2)
+_pool: ThreadPoolExecutor | None = None
+
+
+class Cancel:
+    """A flag the waiter sets and the worker checks; `on_cancel` callbacks unblock a worker that sits in a system call."""
+
+    __slots__ = ("_callbacks", "_event")
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+        self._callbacks: list[Callable[[], None]] = []
+
+    @property
+    def cancelled(self) -> bool:
+        return self._event.is_set()
+
+    def check(self) -> None:
+        """Raise Cancelled when the waiter is gone."""
+        if self._event.is_set():
+            raise Cancelled("cancelled")
+
+    def set(self) -> None:
+        self._event.set()
+        for callback in self._callbacks:
+            callback()
+
+    def on_cancel(self, callback: Callable[[], None]) -> None:
+        self._callbacks.append(callback)
+
+
+def _executor() -> ThreadPoolExecutor:
+    global _pool  # noqa: PLW0603 - one bounded pool per process, made on first use
+    if _pool is None:
+        _pool = ThreadPoolExecutor(_POOL_SIZE, thread_name_prefix="trimaran")
+    return _pool
+
+
+async def in_thread(function: Callable[Concatenate[Cancel, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run `function(cancel, …)` in the pool and wait; on cancellation wait for the thread too, then raise."""
+    cancel = Cancel()
+    loop = asyncio.get_running_loop()
+    future = loop.run_in_executor(_executor(), lambda: function(cancel, *args, **kwargs))
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        cancel.set()
+        while not future.done():
+            try:
+                await asyncio.wait([future])
+            except asyncio.CancelledError:
+                continue
+        if not future.cancelled():
+            future.exception()
+        raise
+
+
+def first_error(error: BaseException) -> BaseException:
+    """The error a person should see: the first leaf of (nested) groups that is no cancellation."""
+    while isinstance(error, BaseExceptionGroup):
+        leaves = [e for e in error.exceptions if not isinstance(e, (asyncio.CancelledError, Cancelled))]
+        error = (leaves or list(error.exceptions))[0]
+    return error
+
+
+class TaskGroup:
+    """`asyncio.TaskGroup` whose errors come out as the first real one, never as a group."""
+
+    __slots__ = ("_group",)
+
+    def __init__(self) -> None:
+        self._group = asyncio.TaskGroup()
+
+    async def __aenter__(self) -> TaskGroup:
+        await self._group.__aenter__()
+        return self
+
+    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+        try:
+            await self._group.__aexit__(kind, error, trace)
+        except BaseExceptionGroup as group:
+            first = first_error(group)
+            raise first from first.__cause__
+
+    def start(self, coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        return self._group.create_task(coroutine)
+
+
+async def all_of(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Run all at the same time; results in order; the first failure cancels the others and is what is raised."""
+    async with TaskGroup() as group:
+        tasks = [group.start(coroutine) for coroutine in coroutines]
+    return [task.result() for task in tasks]
+
+
+class Once:
+    """Equal work runs once: callers with the same key share one run, cancelled only when its last waiter leaves.
+
+    Results are not kept: a later caller runs anew.
+    """
+
+    __slots__ = ("_running",)
+
+    def __init__(self) -> None:
+        self._running: dict[object, tuple[asyncio.Task[Any], list[int]]] = {}
+
+    async def run(self, key: object, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        entry = self._running.get(key)
+        if entry is None:
+            task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work())
+            entry = self._running[key] = (task, [0])
+            task.add_done_callback(lambda _: self._running.pop(key, None))
+        task, waiters = entry
+        waiters[0] += 1
+        try:
+            result: T = await asyncio.shield(task)
+            return result
+        except asyncio.CancelledError:
+            if waiters[0] == 1 and not task.done():
+                self._running.pop(key, None)
+                task.cancel()
+                await asyncio.wait([task])
+            raise
+        finally:
+            waiters[0] -= 1

@@ -1,0 +1,112 @@
+"""The seam between a frontend (the Dockerfile language, others later) and the engine that serves it.
+
+`Bridge` has the calls of BuildKit's LLBBridge, typed (reference §8.4). A frontend turns a request into one `Built` per
+platform; it may ask the bridge for image configs and files, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from trimaran.digest import Digest
+from trimaran.errors import Location
+from trimaran.graph.vertex import Edge
+from trimaran.platforms import Platform
+
+
+class ResolvedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """What an image name turned out to be: pinned once per build for all platforms (T63)."""
+
+    reference: str
+    """Canonical name with tag and digest: what the source op gets."""
+    digest: Digest
+    """Of the index or manifest the name points to."""
+    config: bytes
+    """Raw image config of the asked platform."""
+    platform: Platform | None = None
+    """Of the manifest that was picked."""
+    origin: str = ""
+    """Who answered: "store" or the registry's host."""
+
+
+class Ref(Protocol):
+    """A lazily solved result: asking for a file runs what is needed for it."""
+
+    async def read_file(self, path: str, *, limit: int = 0) -> bytes:
+        """NotFound when there is none; `limit` bytes at most (0: all)."""
+        ...
+
+    async def read_dir(self, path: str, pattern: str = "") -> list[str]: ...
+
+
+class Bridge(Protocol):
+    """The frontend's only door to the engine."""
+
+    async def resolve_image(
+        self, reference: str, platform: Platform, *, name: str, resolve_mode: str = "default"
+    ) -> ResolvedImage:
+        """`name` is the vertex shown (`[internal] load metadata for …`); `resolve_mode` default | pull | local."""
+        ...
+
+    async def solve(self, edge: Edge) -> Ref: ...
+
+    def warn(
+        self, short: str, *, detail: Sequence[str] = (), url: str = "", where: Location | None = None, level: int = 1
+    ) -> None: ...
+
+
+class NamedContext(msgspec.Struct, frozen=True):
+    """`--build-context name=value`: a local folder is served as `local://<local name>` by the engine's LocalFiles."""
+
+    name: str
+    value: str
+
+
+class FrontendRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build asks of the frontend: BuildKit's frontend attrs (reference §1.4), typed."""
+
+    filename: str = "Dockerfile"
+    dockerfile_local: str = "dockerfile"
+    context_local: str = "context"
+    platforms: tuple[Platform, ...] = ()
+    """Asked for; empty: the build platform alone, named without a platform prefix."""
+    multi_platform: bool = False
+    build_platform: Platform
+    target: str = ""
+    build_args: tuple[tuple[str, str], ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()
+    named_contexts: tuple[NamedContext, ...] = ()
+    no_cache: bool = False
+    no_cache_stages: tuple[str, ...] = ()
+    resolve_mode: str = "default"
+    network: str = ""
+    extra_hosts: tuple[tuple[str, str], ...] = ()
+    shm_size: int = 0
+    ulimits: tuple[tuple[str, int, int], ...] = ()
+    cgroup_parent: str = ""
+    hostname: str = ""
+    source_date_epoch: int | None = None
+
+
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """One platform's result: its root file system (None: scratch) and its image config as raw JSON, without diff ids."""
+
+    platform: Platform
+    edge: Edge | None
+    config: bytes
+    base_config: bytes = b""
+
+
+class FrontendResult(msgspec.Struct, frozen=True, kw_only=True):
+    built: tuple[Built, ...]
+    metadata: tuple[tuple[str, bytes], ...] = ()
+
+
+class Frontend(Protocol):
+    async def __call__(self, request: FrontendRequest, bridge: Bridge) -> FrontendResult: ...
+
+
+Frontends = Mapping[str, Frontend]
