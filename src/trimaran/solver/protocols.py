@@ -1,0 +1,90 @@
+"""What the solver asks of its hosts: steps that run, results they give, an index that remembers them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Protocol
+
+import msgspec
+
+from trimaran.digest import Digest
+from trimaran.events import Progress
+
+
+class Result(Protocol):
+    """One output of a step. Equal ids are equal content for every step that reads them whole."""
+
+    @property
+    def id(self) -> str: ...
+
+
+class KeyInput(msgspec.Struct, frozen=True, array_like=True):
+    """One thing a step reads: its name for people ("rootfs", "context: src") and the id of what it is now."""
+
+    name: str
+    value: str
+
+
+class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step gave, under the key of what it read. Stored whole: `explain` compares inputs, not digests."""
+
+    key: Digest
+    op: Digest
+    """Of the op alone: earlier records of the same op are what a miss is compared with."""
+    inputs: tuple[KeyInput, ...]
+    results: tuple[tuple[str, ...], ...]
+    """Per output: the result's parts (layer ids, lowest first)."""
+    description: str = ""
+    created: int = 0
+    """Nanoseconds since the epoch."""
+    seconds: float = 0.0
+
+
+class Step(Protocol):
+    """An op ready to run."""
+
+    @property
+    def cached(self) -> bool:
+        """Whether results are looked up and remembered at all (local sources: no)."""
+        ...
+
+    async def reads(self, inputs: Sequence[Result]) -> tuple[KeyInput, ...]:
+        """What of `inputs` the result depends on, in a fixed order. May hash files; never changes anything."""
+        ...
+
+    async def run(self, inputs: Sequence[Result], progress: Progress) -> tuple[Result, ...]:
+        """Do it: one result per output. Cancellation leaves nothing behind."""
+        ...
+
+
+class Index(Protocol):
+    """Remembers records. `find` bumps the record's last use."""
+
+    def find(self, key: Digest) -> CacheRecord | None: ...
+
+    def nearest(self, op: Digest) -> CacheRecord | None:
+        """The latest record of the same op, whatever it read."""
+        ...
+
+    def save(self, record: CacheRecord) -> None: ...
+
+    def drop(self, key: Digest) -> None: ...
+
+    def lock(self, key: Digest) -> AbstractAsyncContextManager[None]:
+        """Held by one process at a time; waiting costs no thread."""
+        ...
+
+
+class Results(Protocol):
+    """Turns records back into results, and compares results: implemented over the store."""
+
+    def restore(self, record: CacheRecord) -> tuple[Result, ...] | None:
+        """None when a promised part is gone (the record is then dropped)."""
+        ...
+
+    def parts(self, result: Result) -> tuple[str, ...]: ...
+
+    async def adopt(self, earlier: tuple[Result, ...], now: tuple[Result, ...], inputs: Sequence[Result]) -> bool:
+        """Whether `now` changes its inputs exactly as `earlier` did: equal entry lists but for mtime."""
+        ...
