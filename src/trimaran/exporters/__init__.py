@@ -1,0 +1,1 @@
+"""Results become images, archives and folders: one file per `type=` keyword."""
