@@ -1,15 +1,20 @@
 """A layer's entry list: what it changes, path by path. Everything else about a layer is rendered from it.
 
 Law: paths are relative to the root, without leading or trailing "/" ("" is the root itself), in tree order (a folder
-right before what is in it, names compared as bytes). Bytes that are no UTF-8 are held by surrogateescape.
+right before what is in it, names compared as bytes). Bytes that are no UTF-8 are held by surrogateescape. Parents may
+be left out (*implied*): a layer says nothing about the metadata of a folder it does not list.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
+
+from trimaran.digest import Digest
+from trimaran.errors import Corrupt, Unsupported
 
 FILE = "file"
 FOLDER = "dir"
@@ -19,6 +24,13 @@ CHARACTER = "char"
 BLOCK = "block"
 FIFO = "fifo"
 WHITEOUT = "whiteout"
+
+NANOSECONDS = 1_000_000_000
+ROOT_MODE = 0o755
+"""Mode of a folder that no layer lists (owner 0:0, time 0)."""
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=str)  # a Digest is a str, which msgspec wants said
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -49,3 +61,291 @@ class Origin(Protocol):
 
 Origins = Mapping[str, Origin]
 """Path of the layer → origin; for the FILE entries of a layer that is neither snapshot nor blob yet."""
+
+
+def order(path: str) -> bytes:
+    """The sort key of tree order: NUL is in no name, so a folder's content follows it at once."""
+    return path.encode("utf-8", "surrogateescape").replace(b"/", b"\0")
+
+
+def parent(path: str) -> str:
+    """The folder `path` is in; "" for names in the root and for the root."""
+    return path.rpartition("/")[0]
+
+
+def implied(path: str) -> Entry:
+    """The folder that is at `path` when no layer lists it but something is in it."""
+    return Entry(path, FOLDER, ROOT_MODE)
+
+
+class EntryList:
+    """Entries in tree order, every path once, nothing below what is no folder. Frozen; equal by content.
+
+    `opaque` names folders that hide all that lower layers have in them (pulled layers only: commits list whiteouts).
+    """
+
+    __slots__ = ("_by_path", "_children", "_content_digest", "_digest", "entries", "opaque")
+
+    entries: tuple[Entry, ...]
+    opaque: tuple[str, ...]
+
+    def __init__(self, entries: tuple[Entry, ...], opaque: tuple[str, ...] = ()) -> None:
+        """Trusts its arguments: `of` is for lists nobody checked yet."""
+        self.entries = entries
+        self.opaque = opaque
+        self._by_path: dict[str, Entry] | None = None
+        self._children: dict[str, list[str]] | None = None
+        self._digest: Digest | None = None
+        self._content_digest: Digest | None = None
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry], opaque: Iterable[str] = ()) -> EntryList:
+        """Sort, check and normalise; Corrupt when the list breaks the law, Unsupported for names an image can't hold.
+
+        What has no meaning is dropped (a whiteout's and symlink's mode, times of a whiteout); a hard link gets the
+        metadata of its file, which must be listed before it (`links_first` sees to that).
+        """
+        ordered = sorted(entries, key=lambda entry: order(entry.path))
+        files: dict[str, Entry] = {}
+        result = []
+        previous = None
+        for entry in ordered:
+            if previous is not None:
+                _check_neighbours(previous, entry)
+            _check_path(entry.path)
+            if entry.kind == FILE:
+                files[entry.path] = entry
+            else:
+                entry = _normal(entry, files)  # noqa: PLW2901 - the normal form is the entry from here on
+            result.append(entry)
+            previous = entry
+        hiding = sorted(set(opaque), key=order)
+        for path in hiding:
+            _check_path(path)
+        made = cls(tuple(result), tuple(hiding))
+        for path in hiding:
+            found = made.get(path)
+            if found is not None and found.kind != FOLDER:
+                raise Corrupt(f"list layer: {path!r} is opaque but no folder")
+        return made
+
+    @property
+    def digest(self) -> Digest:
+        """Names all that reaches the blob, mtime in whole seconds; ValueError while a content digest misses."""
+        if self._digest is None:
+            self._digest = self._digest_of(times=True)
+        return self._digest
+
+    @property
+    def content_digest(self) -> Digest:
+        """As `digest` but without mtime: for adoption, and for keys of steps that read files."""
+        if self._content_digest is None:
+            self._content_digest = self._digest_of(times=False)
+        return self._content_digest
+
+    def _digest_of(self, *, times: bool) -> Digest:
+        rows = []
+        for e in self.entries:
+            if e.kind == FILE and not e.digest:
+                raise ValueError(f"{e.path!r} has no content digest yet")
+            mtime = e.mtime // NANOSECONDS if times else 0
+            rows.append(
+                (e.path, e.kind, e.mode, e.uid, e.gid, mtime, e.size, e.target, e.major, e.minor, e.xattrs, e.digest)
+            )
+        head = "trimaran.layer.1" if times else "trimaran.content.1"
+        try:
+            data = _ENCODER.encode((head, self.opaque, rows))
+        except UnicodeEncodeError:
+            escaped = [(_escape(r[0]), *r[1:7], _escape(r[7]), *r[8:10], _escape_names(r[10]), r[11]) for r in rows]
+            data = _ENCODER.encode((head, [_escape(path) for path in self.opaque], escaped))
+        return Digest.of(data)
+
+    def encode(self) -> bytes:
+        """Compact bytes for the database: `decode` gives the same list back."""
+        try:
+            data = _ENCODER.encode((1, False, self.opaque, self.entries))
+        except UnicodeEncodeError:
+            opaque = tuple(_escape(path) for path in self.opaque)
+            data = _ENCODER.encode((1, True, opaque, [_recode(e, _escape) for e in self.entries]))
+        return zlib.compress(data, 1)
+
+    @classmethod
+    def decode(cls, data: bytes) -> EntryList:
+        """Corrupt when `data` is not what `encode` wrote."""
+        try:
+            _, escaped, opaque, entries = msgspec.msgpack.decode(
+                zlib.decompress(data), type=tuple[int, bool, tuple[str, ...], tuple[Entry, ...]]
+            )
+        except (zlib.error, msgspec.MsgspecError) as error:
+            raise Corrupt(f"decode entry list: {error}") from error
+        if escaped:
+            opaque = tuple(_unescape(path) for path in opaque)
+            entries = tuple(_recode(entry, _unescape) for entry in entries)
+        return cls(entries, opaque)
+
+    def get(self, path: str) -> Entry | None:
+        """What this layer itself lists at `path` (a WHITEOUT too)."""
+        if self._by_path is None:
+            self._by_path = {entry.path: entry for entry in self.entries}
+        return self._by_path.get(path)
+
+    @property
+    def children(self) -> Mapping[str, list[str]]:
+        """Folder → names in it, in order, for every folder in which this layer lists or implies something.
+
+        Whiteouts are among the names. An opaque folder is a key even when nothing is in it.
+        """
+        if self._children is None:
+            self._children = self._index()
+        return self._children
+
+    def _index(self) -> dict[str, list[str]]:
+        self.get("")
+        children: dict[str, list[str]] = {}
+        for entry in self.entries:
+            path = entry.path
+            while path:
+                folder, _, name = path.rpartition("/")
+                names = children.get(folder)
+                if names is not None:
+                    if names[-1] != name:
+                        names.append(name)
+                    break
+                children[folder] = [name]
+                path = folder
+        for opaque in self.opaque:
+            children.setdefault(opaque, [])
+            path = opaque
+            while path:
+                folder, _, name = path.rpartition("/")
+                names = children.setdefault(folder, [])
+                if name in names:
+                    break
+                names.append(name)
+                names.sort(key=order)
+                path = folder
+        return children
+
+    def without_times(self) -> EntryList:
+        """The same change with every mtime 0."""
+        return EntryList(
+            tuple(e if e.mtime == 0 else msgspec.structs.replace(e, mtime=0) for e in self.entries), self.opaque
+        )
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self.entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EntryList) and self.entries == other.entries and self.opaque == other.opaque
+
+    def __hash__(self) -> int:
+        return hash((self.entries, self.opaque))
+
+    def __repr__(self) -> str:
+        return f"EntryList({list(self.entries)!r}, opaque={self.opaque!r})"
+
+
+EMPTY = EntryList(())
+
+
+def links_first(entries: Iterable[Entry]) -> list[Entry]:
+    """Make the first name (in tree order) of every hard-linked file the FILE entry and the others links to it.
+
+    Hard links among `entries` may name any FILE entry, whatever the order. A link to nothing is Corrupt.
+    """
+    listed = list(entries)
+    by_path = {entry.path: entry for entry in listed}
+    names: dict[str, list[str]] = {}
+    for entry in listed:
+        if entry.kind == HARDLINK:
+            file = by_path.get(entry.target)
+            if file is None or file.kind != FILE:
+                raise Corrupt(
+                    f"list layer: hard link {entry.path!r} to {entry.target!r}, which is no file of this layer"
+                )
+            names.setdefault(entry.target, [entry.target]).append(entry.path)
+    for target, group in names.items():
+        file = by_path[target]
+        first = min(group, key=order)
+        for name in group:
+            by_path[name] = msgspec.structs.replace(file, path=name, kind=HARDLINK, target=first, size=0, digest="")
+        by_path[first] = msgspec.structs.replace(file, path=first)
+    return list(by_path.values())
+
+
+def _check_path(path: str) -> None:
+    if not path:
+        return
+    framed = f"/{path}/"
+    if "//" in framed or "/./" in framed or "/../" in framed or "\0" in framed:
+        raise Corrupt(f"list layer: {path!r} is no clean relative path")
+    if "/.wh." in framed:
+        raise Unsupported(
+            f"list layer: {path!r}: names that begin with .wh. mean deletions in an image layer",
+            hint="rename the file, or leave it out",
+        )
+
+
+def _check_neighbours(before: Entry, entry: Entry) -> None:
+    if before.path == entry.path:
+        raise Corrupt(f"list layer: {entry.path!r} is listed twice")
+    if before.kind != FOLDER and entry.path.startswith(before.path + "/"):
+        raise Corrupt(f"list layer: {entry.path!r} is below {before.path!r}, which is no folder")
+
+
+def _normal(entry: Entry, files: Mapping[str, Entry]) -> Entry:
+    if not entry.path and entry.kind != FOLDER:
+        raise Corrupt(f"list layer: the root is a {entry.kind}, no folder")
+    if entry.kind == FOLDER:
+        return entry
+    if entry.kind == WHITEOUT:
+        return Entry(entry.path, WHITEOUT)
+    if entry.kind == SYMLINK:
+        if not entry.target:
+            raise Corrupt(f"list layer: symlink {entry.path!r} has no target")
+        return entry if entry.mode == 0o777 else msgspec.structs.replace(entry, mode=0o777)
+    if entry.kind == HARDLINK:
+        file = files.get(entry.target)
+        if file is None:
+            raise Corrupt(
+                f"list layer: hard link {entry.path!r} to {entry.target!r}, which is no file listed before it"
+            )
+        return msgspec.structs.replace(file, path=entry.path, kind=HARDLINK, target=entry.target, size=0, digest="")
+    if entry.kind not in {CHARACTER, BLOCK, FIFO}:
+        raise Corrupt(f"list layer: {entry.path!r} is of unknown kind {entry.kind!r}")
+    return entry
+
+
+def _escape(text: str) -> str:
+    """Text msgpack can hold: NUL is in no path, so it marks bytes written as Latin-1."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "\0" + text.encode("utf-8", "surrogateescape").decode("latin-1")
+    return text
+
+
+def _unescape(text: str) -> str:
+    if text.startswith("\0"):
+        return text[1:].encode("latin-1").decode("utf-8", "surrogateescape")
+    return text
+
+
+def _escape_names(xattrs: tuple[tuple[str, bytes], ...]) -> tuple[tuple[str, bytes], ...]:
+    return tuple((_escape(name), value) for name, value in xattrs)
+
+
+def _recode(entry: Entry, change: _Change) -> Entry:
+    return msgspec.structs.replace(
+        entry,
+        path=change(entry.path),
+        target=change(entry.target),
+        xattrs=tuple((change(name), value) for name, value in entry.xattrs),
+    )
+
+
+class _Change(Protocol):
+    def __call__(self, text: str, /) -> str: ...

@@ -1,0 +1,204 @@
+"""The merged view of a stack of layers: what a rootfs has at a path, without unpacking anything.
+
+Pure. Building a tree costs nothing; a path costs a few dictionary look-ups per layer once, and is then remembered.
+The rules are overlayfs's: a whiteout, a non-folder or an opaque folder ends what lower layers say about a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from trimaran.errors import NotFound, UsageError
+from trimaran.store.entries import FILE, FOLDER, HARDLINK, SYMLINK, WHITEOUT, Entry, EntryList, implied, order
+
+MAX_LINKS = 255
+"""Symlinks one look-up follows before it is called a loop (Linux stops at 40; images are resolved in the same way)."""
+
+
+class _Node:
+    """One visible path: its entry, the layer that gave it, and the layers (top first) whose content is merged in it."""
+
+    __slots__ = ("entry", "layer", "merged")
+
+    def __init__(self, entry: Entry, layer: int, merged: tuple[int, ...]) -> None:
+        self.entry = entry
+        self.layer = layer
+        self.merged = merged
+
+
+class Tree:
+    __slots__ = ("_children", "_nodes", "layers")
+
+    def __init__(self, layers: tuple[EntryList, ...]) -> None:
+        self.layers = layers
+        self._nodes: dict[str, _Node | None] = {"": self._root()}
+        self._children: dict[str, list[str]] = {}
+
+    @classmethod
+    def stack(cls, layers: Sequence[EntryList]) -> Tree:
+        """Lowest layer first. With no layer at all there is still the root folder."""
+        return cls(tuple(layers))
+
+    def get(self, path: str) -> Entry | None:
+        """What is at `path`, with no symlink followed on the way; hard links come as the files they are."""
+        node = self._node(path)
+        return node.entry if node else None
+
+    def is_folder(self, path: str) -> bool:
+        node = self._node(path)
+        return node is not None and node.entry.kind == FOLDER
+
+    def layer(self, path: str) -> int:
+        """Index in the stack of the layer whose entry is visible; NotFound when nothing is there.
+
+        For an implied folder: the topmost layer that has something in it; -1 for a root that nobody lists.
+        """
+        node = self._node(path)
+        if node is None:
+            raise NotFound(f"find {'/' + path!r}: no such file or folder")
+        return node.layer
+
+    def children(self, path: str) -> list[str]:
+        """Names in the folder, sorted as bytes; empty for what is no folder or not there. Do not change the list."""
+        known = self._children.get(path)
+        if known is None:
+            known = self._children[path] = self._list(path)
+        return known
+
+    def walk(self, path: str = "") -> Iterator[Entry]:
+        """`path` itself and all below it in tree order; nothing when it is not there. The root comes as entry ""."""
+        entry = self.get(path)
+        if entry is None:
+            return
+        yield entry
+        prefix = f"{path}/" if path else ""
+        pending = [iter([prefix + name for name in self.children(path)])]
+        while pending:
+            for child in pending[-1]:
+                entry = self.get(child)
+                if entry is None:
+                    continue
+                yield entry
+                if entry.kind == FOLDER:
+                    pending.append(iter([f"{child}/{name}" for name in self.children(child)]))
+                    break
+            else:
+                pending.pop()
+
+    def resolve(self, path: str, *, follow_last: bool = True) -> str:
+        """The path without symlinks, `.`, `..`: never above the root. Parts that are not there are kept as written.
+
+        `path` and link targets may be absolute or relative (to the root, or to the link's folder). UsageError for a
+        loop, as ELOOP would be.
+        """
+        pending = _parts(path)[::-1]
+        done: list[str] = []
+        links = 0
+        while pending:
+            part = pending.pop()
+            if part == "..":
+                if done:
+                    done.pop()
+                continue
+            done.append(part)
+            if not pending and not follow_last:
+                break
+            entry = self.get("/".join(done))
+            if entry is None or entry.kind != SYMLINK:
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                raise UsageError(f"resolve {path!r}: too many levels of symbolic links")
+            done.pop()
+            if entry.target.startswith("/"):
+                done.clear()
+            pending.extend(_parts(entry.target)[::-1])
+        return "/".join(done)
+
+    def shadowed_folders(self) -> EntryList:
+        """Folders that a lower layer lists and a higher one only implies, as the merged view has them.
+
+        When each layer is a snapshot folder of its own, overlayfs would show the implied folder's metadata: a folder
+        rendered from this list, mounted above the others, puts the right metadata on top.
+        """
+        found: dict[str, Entry] = {}
+        for index, layer in enumerate(self.layers):
+            for path in layer.children:
+                if layer.get(path) is None and path not in found:
+                    node = self._node(path)
+                    if node is not None and node.entry.kind == FOLDER and 0 <= node.layer < index:
+                        found[path] = node.entry
+        return EntryList(tuple(sorted(found.values(), key=lambda entry: order(entry.path))))
+
+    def _root(self) -> _Node:
+        entry, layer, merged = implied(""), -1, []
+        hidden = False
+        for index in range(len(self.layers) - 1, -1, -1):
+            listed = self.layers[index].get("")
+            if listed is not None and layer < 0:
+                entry, layer = listed, index
+            if not hidden:
+                merged.append(index)
+            hidden = hidden or "" in self.layers[index].opaque
+        return _Node(entry, layer, tuple(merged))
+
+    def _node(self, path: str) -> _Node | None:
+        try:
+            return self._nodes[path]
+        except KeyError:
+            pass
+        missing = [path]
+        while (folder := missing[-1].rpartition("/")[0]) not in self._nodes:
+            missing.append(folder)
+        above = self._nodes[folder]
+        for step in reversed(missing):
+            above = self._nodes[step] = self._merge(step, above) if above is not None else None
+        return above
+
+    def _merge(self, path: str, folder: _Node) -> _Node | None:
+        entry: Entry | None = None
+        layer = -1
+        merged: list[int] = []
+        hidden = False  # below an opaque folder nothing is merged, but its metadata may still come from a lower layer
+        for index in folder.merged:
+            listed = self.layers[index].get(path)
+            if listed is None:
+                if path not in self.layers[index].children:
+                    continue
+            elif listed.kind != FOLDER:
+                if not merged and listed.kind != WHITEOUT:
+                    return _Node(self._as_file(listed, index), index, ())
+                break
+            elif entry is None:
+                entry, layer = listed, index
+            if not hidden:
+                merged.append(index)
+            hidden = hidden or path in self.layers[index].opaque
+            if hidden and entry is not None:
+                break
+        if not merged:
+            return None
+        return _Node(entry or implied(path), layer if entry else merged[0], tuple(merged))
+
+    def _as_file(self, entry: Entry, index: int) -> Entry:
+        if entry.kind != HARDLINK:
+            return entry
+        file = self.layers[index].get(entry.target)
+        assert file is not None, "EntryList.of checked that hard links have their file"
+        return msgspec.structs.replace(file, path=entry.path, kind=FILE)
+
+    def _list(self, path: str) -> list[str]:
+        node = self._node(path)
+        if node is None:
+            return []
+        names: set[str] = set()
+        for index in node.merged:
+            names.update(self.layers[index].children.get(path, ()))
+        prefix = f"{path}/" if path else ""
+        return sorted((name for name in names if self._node(prefix + name) is not None), key=order)
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in {"", "."}]
