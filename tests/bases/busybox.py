@@ -7,10 +7,8 @@ symbolic links in the other folders (as alpine does).
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import tarfile
-import tempfile
 from pathlib import Path
 
 from bases import apt
@@ -56,11 +54,11 @@ def layers(folder: Path) -> dict[str, Path]:
     wanted = {name: folder / f"{RECIPE}-{name}.tar.gz" for name in ARCHITECTURES}
     if all(path.exists() for path in wanted.values()):
         return wanted
-    packages = apt.download("busybox-static", tuple(ARCHITECTURES), folder / "packages")
-    applets = _applets(_program(packages[_native()]))
+    binaries = programs(folder)
+    applets = _applets(binaries[_native()])
     for name, path in wanted.items():
         if not path.exists():
-            _layer(_program(packages[name]), applets).write(path)
+            _layer(binaries[name].read_bytes(), applets).write(path)
     return wanted
 
 
@@ -99,6 +97,17 @@ def _accounts() -> list[tuple[str, str, int]]:
     ]
 
 
+def programs(folder: Path) -> dict[str, Path]:
+    """The static busybox of each Debian architecture, as an executable file."""
+    wanted = {name: folder / f"{RECIPE}-{name}.elf" for name in ARCHITECTURES}
+    if not all(path.exists() for path in wanted.values()):
+        packages = apt.download("busybox-static", tuple(ARCHITECTURES), folder / "packages")
+        for name, path in wanted.items():
+            path.write_bytes(_program(packages[name]))
+            path.chmod(0o755)
+    return wanted
+
+
 def _program(package: Path) -> bytes:
     content = subprocess.run(["dpkg-deb", "--fsys-tarfile", str(package)], check=True, capture_output=True).stdout
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
@@ -108,14 +117,9 @@ def _program(package: Path) -> bytes:
         return member.read()
 
 
-def _applets(program: bytes) -> list[str]:
+def _applets(program: Path) -> list[str]:
     """Where each applet belongs (`bin/sh`), as the program itself says."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "busybox")
-        with open(path, "wb") as file:
-            file.write(program)
-        os.chmod(path, 0o755)
-        listed = subprocess.run([path, "--list-full"], check=True, capture_output=True, text=True).stdout
+    listed = subprocess.run([str(program), "--list-full"], check=True, capture_output=True, text=True).stdout
     return [name for name in listed.split() if not name.endswith("/busybox")]
 
 

@@ -1,7 +1,6 @@
 """The Debian base: a minimal Debian 12 as mmdebstrap makes it, without manuals and device nodes.
 
-Its apt is pointed to the mirror of the machine that makes it. A foreign architecture runs its maintainer scripts
-emulated: its handler has to be registered with binfmt_misc before.
+Its apt is pointed to the mirror of the machine that makes it. A foreign architecture's maintainer scripts run emulated.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from bases import apt
+from bases import apt, busybox, emulation
 from bases.layer import EPOCH, compress, entries_of
 
 RECIPE = "debian-12-1"
@@ -33,7 +32,8 @@ def layers(folder: Path) -> dict[str, Path]:
         path = folder / f"{RECIPE}-{name}-{key}.tar.gz"
         if not path.exists():
             print(f"making the Debian base for {name}, which takes a minute or two", flush=True)
-            apt.persistently(f"mmdebstrap {name}", functools.partial(_bootstrap, name, path))
+            with emulation.foreign(name, busybox.programs(folder)[name]):
+                apt.persistently(f"mmdebstrap {name}", functools.partial(_bootstrap, name, path))
         found[name] = path
     return found
 

@@ -1,0 +1,43 @@
+# shellcheck shell=sh
+# ./run clean: takes away what the other commands made. Sourced by run, as root.
+
+clean() {
+	unmount_below "$work"
+	unmount_below "$temporary"
+	clean_handlers
+	if id "$account" >/dev/null 2>&1; then
+		say "removing the account $account"
+		unmount_below "$(getent passwd "$account" | cut -d: -f6)"
+		userdel --remove "$account" 2>/dev/null
+	fi
+	packages=$(sort -u "$state/packages" 2>/dev/null | tr '\n' ' ')
+	say "removing .work, $temporary and the caches of linters"
+	rm -rf "$work" "$temporary" .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name .git -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+	if [ -n "$packages" ]; then
+		say "Debian packages stay, as others may use them by now. They go with:"
+		echo "apt-get purge --autoremove $packages"
+	fi
+}
+
+clean_handlers() {
+	if [ -s "$state/handlers" ]; then
+		say "unregistering handlers: $(echo $(cat "$state/handlers"))"
+		while read -r name; do
+			[ ! -e "$binfmt/$name" ] || echo -1 >"$binfmt/$name"
+		done <"$state/handlers"
+	fi
+	# Only our own mount, and only when nobody else has put a handler there since.
+	if [ -e "$state/binfmt-mounted" ] && [ "$(ls $binfmt)" = "$(printf 'register\nstatus')" ]; then
+		umount $binfmt
+	fi
+}
+
+unmount_below() { # deepest first
+	[ -n "$1" ] || return 0
+	cut -d' ' -f5 /proc/self/mountinfo | sort -r | while read -r point; do
+		case $point in
+		"$1"/*) umount -- "$(printf '%b' "$point")" ;;
+		esac
+	done
+}

@@ -1,0 +1,160 @@
+# shellcheck shell=sh
+# Set-up for ./run, which sources this: Debian packages, the virtual environment with the wheel, binfmt handlers.
+# Everything is looked at before it is done, so that a second run only looks.
+
+for_python="ca-certificates python3 python3-venv"
+for_engine="crun runc uidmap passt slirp4netns qemu-user-static mount"
+for_bases="mmdebstrap docker-registry"
+for_tests="skopeo umoci git tmux openssl busybox-static golang-go"
+
+bases=${TRIMARAN_BASES:-$work/bases}
+temporary=/var/tmp/trimaran-tests # where tests keep what they make
+account=trimaran-test             # the ordinary account of the rootless tests
+bin=$work/venv/bin
+case $bases in /*) ;; *) bases=$here/$bases ;; esac
+state=$work/state       # what we did to the machine, for ./run clean
+binfmt=/proc/sys/fs/binfmt_misc
+python=/usr/bin/python3 # Debian's own, whatever else is on PATH
+
+# What an ordinary user's environment says about the network has to reach the part that runs as root.
+passed_on=http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY,SSL_CERT_FILE,SSL_CERT_DIR
+passed_on=$passed_on,PIP_CERT,PIP_INDEX_URL,PIP_EXTRA_INDEX_URL,PIP_FIND_LINKS,PIP_DEFAULT_TIMEOUT,REQUESTS_CA_BUNDLE
+passed_on=$passed_on,TRIMARAN_BASES,TRIMARAN_ALLOW_SKIP,PYTEST_ADDOPTS,CI
+
+say() { printf '\n==> %s\n' "$*"; }
+
+die() {
+	printf 'run: %s\n' "$*" >&2
+	exit 1
+}
+
+as_root() {
+	if [ "$(id -u)" -eq 0 ]; then
+		"$@"
+	else
+		command -v sudo >/dev/null || die "root is needed for: $* (install sudo, or run this as root)"
+		sudo --preserve-env="$passed_on" -- "$@"
+	fi
+}
+
+become_root() { # start again as root, with the same arguments
+	if [ "$(id -u)" -eq 0 ]; then
+		trap give_back EXIT
+		return
+	fi
+	command -v sudo >/dev/null || die "root is needed for ./run $1 (install sudo, or run this as root)"
+	say "./run $1 mounts and starts containers for its tests: going on with sudo"
+	exec sudo --preserve-env="$passed_on" -- sh "$here/run" "$@"
+}
+
+give_back() { # what sudo made in the repository belongs to who called sudo
+	if [ -n "${SUDO_UID:-}" ] && [ -d "$work" ]; then
+		chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "$work"
+	fi
+}
+
+persistently() { # networks hiccup: five times, after 5, 10, 15 and 20 seconds
+	attempt=1
+	until "$@"; do
+		[ $attempt -lt 5 ] || return 1
+		say "again in $((attempt * 5)) s: $1 did not succeed"
+		sleep $((attempt * 5))
+		attempt=$((attempt + 1))
+	done
+}
+
+# set_up PACKAGES: what every command needs before it can begin.
+set_up() {
+	mkdir -p "$state"
+	missing=$(missing_packages "$1")
+	[ -z "$missing" ] || install_packages "$missing"
+	make_environment
+	install_wheel
+}
+
+missing_packages() {
+	command -v dpkg-query >/dev/null || die "this set-up is for Debian 12 and its kin; it needs the packages: $1"
+	found=
+	for package in $1; do
+		[ "$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || found="$found $package"
+	done
+	echo "${found# }"
+}
+
+install_packages() {
+	say "installing Debian packages: $1"
+	# No package may start a service of its own: docker-registry would take port 5000.
+	held=
+	if [ ! -e /usr/sbin/policy-rc.d ]; then
+		held=yes
+		printf '#!/bin/sh\nexit 101\n' | as_root sh -c 'cat >/usr/sbin/policy-rc.d && chmod 755 /usr/sbin/policy-rc.d'
+	fi
+	status=0
+	persistently fetch_and_install "$1" || status=$?
+	[ -z "$held" ] || as_root rm -f /usr/sbin/policy-rc.d
+	[ $status -eq 0 ] || die "apt-get could not install: $1"
+	case " $1 " in
+	*" docker-registry "*) [ ! -d /run/systemd/system ] || as_root systemctl --quiet disable docker-registry.service ;;
+	esac
+	printf '%s\n' "$1" | tr ' ' '\n' >>"$state/packages"
+}
+
+fetch_and_install() { # downloads are kept, so that trying again fetches only what is not there
+	options="-qq -o Acquire::Retries=5 -o DPkg::Lock::Timeout=300 -o APT::Keep-Downloaded-Packages=true"
+	# shellcheck disable=SC2086 # lists of words
+	as_root apt-get $options -o APT::Update::Error-Mode=any update &&
+		as_root env DEBIAN_FRONTEND=noninteractive apt-get $options install -y --no-install-recommends $1 >"$state/apt.log" 2>&1 ||
+		{
+			tail -n 20 "$state/apt.log" >&2
+			return 1
+		}
+}
+
+digest() { # one line for the content of files and folders
+	find "$@" -type f ! -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
+}
+
+pip() { persistently "$bin/python" -m pip --quiet --disable-pip-version-check --retries 10 --timeout 60 "$@"; }
+
+make_environment() {
+	wanted="$("$python" --version) $(digest pyproject.toml)"
+	[ "$(cat "$state/environment" 2>/dev/null)" != "$wanted" ] || return 0
+	say "making the virtual environment .work/venv with the dependencies in pyproject.toml"
+	rm -rf "$work/venv" "$work/wheels" "$state/environment" "$state/wheel"
+	"$python" -m venv "$work/venv"
+	# The backend lives here too, so that a changed source builds without the network.
+	pip install hatchling
+	pip wheel --no-build-isolation --wheel-dir "$work/wheels" .
+	pip install --find-links "$work/wheels" "$(echo "$work"/wheels/trimaran-*.whl)[test,check]"
+	printf '%s\n' "$wanted" >"$state/environment"
+	digest src pyproject.toml >"$state/wheel"
+}
+
+install_wheel() { # the wheel, never the checkout: what is tested is what users get
+	wanted=$(digest src pyproject.toml)
+	[ "$(cat "$state/wheel" 2>/dev/null)" != "$wanted" ] || return 0
+	say "building and installing the wheel"
+	rm -f "$work"/wheels/trimaran-*.whl "$state/wheel"
+	pip wheel --no-build-isolation --no-deps --wheel-dir "$work/wheels" .
+	pip install --force-reinstall --no-deps "$work"/wheels/trimaran-*.whl
+	printf '%s\n' "$wanted" >"$state/wheel"
+}
+
+# Handlers that are there stay; those that come are written down for ./run clean.
+register_handlers() {
+	if [ ! -e $binfmt/register ]; then
+		say "mounting binfmt_misc"
+		[ -d $binfmt ] || modprobe binfmt_misc || :
+		mount -t binfmt_misc binfmt_misc $binfmt || die "binfmt_misc cannot be mounted: programs of other machines cannot run"
+		: >"$state/binfmt-mounted"
+	fi
+	before=$(ls $binfmt)
+	say "registering QEMU for the programs of other machines (trimaran binfmt --install all)"
+	"$bin/trimaran" binfmt --install all >"$state/binfmt.log" || { cat "$state/binfmt.log" >&2; die "no handlers"; }
+	for name in $(ls $binfmt); do
+		case " $(echo $before) " in
+		*" $name "*) ;;
+		*) echo "$name" | tee -a "$state/handlers" ;;
+		esac
+	done
+}

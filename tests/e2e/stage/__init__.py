@@ -1,0 +1,1 @@
+"""What the fixtures of the end-to-end tests are made of."""
