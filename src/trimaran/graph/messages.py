@@ -310,7 +310,7 @@ _ACTION = Message(
         required=True,
     ),
 )
-_FILE = Message("FileOp", ops.FileOp, repeated(1, "actions", _ACTION))
+_FILE = Message("FileOp", ops.FileOp, repeated(2, "actions", _ACTION))
 _INDEX = single("input", field(1, "input", INT64))
 _MERGE = Message("MergeOp", ops.MergeOp, repeated(1, "inputs", _INDEX))
 _DIFF = Message(

@@ -215,7 +215,10 @@ def mapping(number: int, name: str, key: Kind, value: Kind) -> Field:
             raise Corrupt(f"map {name}: a key is given twice")
         return tuple(sorted(pairs, key=lambda pair: pair[0]))
 
-    entry = Message(f"{name} entry", lambda key, value: (key, value), field(1, "key", key), field(2, "value", value))
+    # what an entry without a value means; kinds other than messages know it themselves
+    empty = value.load(b"", False) if value.zero is None else value.zero
+    fields = field(1, "key", key), field(2, "value", value, zero=empty)
+    entry = Message(f"{name} entry", lambda key, value: (key, value), *fields)
     one = _writer(number, Kind(_LENGTH, None, dump, entry.load))
 
     def write(out: bytearray, pairs: Any) -> None:
