@@ -150,7 +150,8 @@ register_handlers() {
 	fi
 	before=$(ls $binfmt)
 	say "registering QEMU for the programs of other machines (trimaran binfmt --install all)"
-	"$bin/trimaran" binfmt --install all >"$state/binfmt.log" || { cat "$state/binfmt.log" >&2; die "no handlers"; }
+	# What is not there is told here; whatever needs it says so again by name.
+	"$bin/trimaran" binfmt --install all >"$state/binfmt.log" 2>&1 || cat "$state/binfmt.log" >&2
 	for name in $(ls $binfmt); do
 		case " $(echo $before) " in
 		*" $name "*) ;;

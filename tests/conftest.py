@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent / "e2e")]  # for `bases` and `stage`
+TESTS = Path(__file__).parent
+sys.path[:0] = [str(TESTS), str(TESTS / "e2e")]  # for `bases` and `stage`, whatever the import mode
+if find_spec("trimaran") is None:  # `./run` installs the wheel; a plain pytest in a checkout takes the sources
+    sys.path.insert(0, str(TESTS.parent / "src"))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(TESTS.parent / "src"), os.environ.get("PYTHONPATH"))))
 
 ALLOW_SKIP = "TRIMARAN_ALLOW_SKIP"
 
