@@ -1,0 +1,300 @@
+"""What crun and runc share: a bundle in a folder, one foreground process per container, its streams, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import stat
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from trimaran.errors import Denied, TrimaranError, Unsupported
+from trimaran.executor import network, process
+from trimaran.executor.process import Output, Streams
+from trimaran.executor.runtime import Exit, Terminal
+from trimaran.executor.spec import ExecSpec, Host, runtime_config
+from trimaran.linux import cgroups, paths
+
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TERMINAL_SIZE = 0x5414  # TIOCSWINSZ
+_KILL_PAUSE, _KILL_TRIES = 0.02, 100
+
+
+class Containers:
+    """A runtime program and the folder it works in (`folder`: on tmpfs where possible, mode 0700, ours alone)."""
+
+    name = ""
+
+    def __init__(self, program: str, folder: str, host: Host, *, open_devices_group: str = "") -> None:
+        self.program = program
+        self.folder = folder
+        self.host = host
+        self._open_devices_group = open_devices_group
+        os.makedirs(f"{folder}/state", 0o700, exist_ok=True)
+
+    def arguments(self, identity: str, bundle: str) -> list[str]:
+        """The command that runs the bundle in the foreground."""
+        raise NotImplementedError
+
+    def config(self, spec: ExecSpec, rootfs: str, bundle: str) -> bytes:
+        hosts, resolver = network.write_files(spec, bundle)
+        return runtime_config(spec, self.host, rootfs, hosts_file=hosts, resolver_file=resolver)
+
+    async def run(
+        self,
+        spec: ExecSpec,
+        rootfs: str,
+        *,
+        output: Output,
+        stdin: int | None = None,
+        terminal: Terminal | None = None,
+    ) -> Exit:
+        identity = f"trimaran-{os.urandom(10).hex()}"
+        check_working_folder(rootfs, spec.cwd)
+        with ExitStack() as stack:
+            bundle = stack.enter_context(_bundle(self.folder, identity))
+            group = stack.enter_context(cgroups.step_group(identity, spec.limits)) if spec.limits else ""
+            _write(f"{bundle}/config.json", self.config(spec, rootfs, bundle))
+            argv = self.arguments(identity, bundle)
+            if spec.security == "insecure" and self._open_devices_group and not group:
+                argv = _in_group(argv, self._open_devices_group)
+            elif group:
+                argv = _in_group(argv, group)
+            before = cgroups.out_of_memory_kills(group or None)
+            errors = f"{bundle}/error.json"
+            if spec.terminal:
+                code = await self._run_on_terminal(argv, output, stdin, terminal or Terminal())
+            else:
+                code = await self._run_on_pipes(argv, output, stdin)
+            if code and (message := _runtime_error(errors)):
+                raise explain(self.name, message, spec)
+            killed = 128 - code if code < 0 else code
+            number = killed - 128 if 128 < killed < 128 + 65 else 0
+            return Exit(
+                code=killed,
+                signal=number,
+                oom=number == signal.SIGKILL and cgroups.out_of_memory_kills(group or None) > before,
+                peak_memory=cgroups.peak_memory(group) if group else None,
+            )
+
+    async def _run_on_pipes(self, argv: list[str], output: Output, stdin: int | None) -> int:
+        streams = Streams(output)
+        try:
+            null = -1 if stdin is not None else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+            source = stdin if stdin is not None else null
+            descriptors = {0: source, 1: streams.pipe(1), 2: streams.pipe(2)}
+            pid = process.spawn(argv, environment={"PATH": _PATH}, descriptors=descriptors)
+            if null >= 0:
+                os.close(null)
+            streams.started()
+            code = await self._supervise(pid)
+            await streams.drained()
+            return code
+        finally:
+            streams.close()
+
+    async def _run_on_terminal(self, argv: list[str], output: Output, stdin: int | None, terminal: Terminal) -> int:
+        """The runtime gets a terminal of ours and passes it on to the container's; we copy between it and the user."""
+        ours, theirs = os.openpty()
+        attachment = _Attachment(ours)
+        attachment.resized(terminal.rows, terminal.columns)
+        streams = Streams(output)
+        loop = asyncio.get_running_loop()
+        try:
+            streams.watch(os.dup(ours), 1)
+            attachment.pid = process.spawn(
+                argv, environment={"PATH": _PATH}, descriptors={0: theirs, 1: theirs, 2: theirs}
+            )
+            os.close(theirs)
+            theirs = -1
+            terminal.attached.append(attachment)
+            if stdin is not None:
+                loop.add_reader(stdin, _copy_input, loop, stdin, ours)
+            code = await self._supervise(attachment.pid)
+            await streams.drained()
+            return code
+        finally:
+            if stdin is not None:
+                loop.remove_reader(stdin)
+            with suppress(ValueError):
+                terminal.attached.remove(attachment)
+            streams.close()
+            os.close(ours)
+            if theirs >= 0:
+                os.close(theirs)
+
+    async def _supervise(self, pid: int) -> int:
+        """The runtime's exit code; when we are cancelled, nothing of the container is left when this returns."""
+        waiting = process.watch(pid)
+        try:
+            return await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            await _kill(pid, waiting)
+            raise
+
+
+async def _kill(pid: int, waiting: asyncio.Future[int]) -> None:
+    """Kill what is below the runtime until the runtime itself ends: it removes its state. A stuck one is killed too."""
+    for attempt in range(_KILL_TRIES):
+        process.kill_descendants(pid)
+        if attempt == _KILL_TRIES - 1:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        done: set[asyncio.Future[int]] = set()
+        with suppress(asyncio.CancelledError):  # a second cancellation changes nothing: the kill goes on
+            done, _ = await asyncio.wait([waiting], timeout=_KILL_PAUSE)
+        if done:
+            return
+    with suppress(asyncio.CancelledError):
+        await waiting
+
+
+class _Attachment:
+    __slots__ = ("fd", "pid")
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.pid = 0
+
+    def resized(self, rows: int, columns: int) -> None:
+        fcntl.ioctl(self.fd, _TERMINAL_SIZE, struct.pack("HHHH", rows, columns, 0, 0))
+        if self.pid:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGWINCH)
+
+
+def _copy_input(loop: asyncio.AbstractEventLoop, source: int, target: int) -> None:
+    try:
+        data = os.read(source, 4096)
+    except OSError:
+        data = b""
+    if not data:
+        loop.remove_reader(source)
+        data = b"\x04"  # end of input, as a terminal says it
+    with suppress(OSError):
+        os.write(target, data)
+
+
+@contextmanager
+def _bundle(folder: str, identity: str) -> Iterator[str]:
+    path = f"{folder}/{identity}"
+    os.mkdir(path, 0o700)
+    try:
+        yield path
+    finally:
+        for name in os.listdir(path):
+            with contextlib.suppress(OSError):
+                os.unlink(f"{path}/{name}")
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
+
+
+def _write(path: str, content: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    with os.fdopen(fd, "wb") as file:
+        file.write(content)
+
+
+def _in_group(argv: list[str], group: str) -> list[str]:
+    """Start through a shell that first moves itself into the group: no moment outside of it."""
+    return ["/bin/sh", "-c", 'echo 0 >"$1"/cgroup.procs && shift && exec "$@"', "sh", group, *argv]
+
+
+def check_working_folder(rootfs: str, cwd: str) -> None:
+    """Refuse a working folder that leads out of the rootfs or through /proc (CVE-2024-21626).
+
+    Resolved as the container will see it; a folder that is not there yet is the runtime's to make, inside.
+    """
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        resolved = _resolved(root, cwd)
+    finally:
+        os.close(root)
+    first = resolved.split("/", 2)[1] if resolved.startswith("/") else ""
+    if first == "proc":
+        raise Denied(f'run a process: working folder "{cwd}" lies in /proc', hint="choose another WORKDIR")
+
+
+def _resolved(root: int, path: str) -> str:
+    """Where `path` leads inside the root, symlinks followed, as a path from `/`; what is missing is taken literally."""
+    parts = [part for part in path.split("/") if part not in {"", "."}][::-1]
+    at: list[str] = []
+    links = 0
+    while parts:
+        part = parts.pop()
+        if part == "..":
+            at = at[:-1]
+            continue
+        try:
+            parent = paths.open_beneath(root, "/".join(at) or ".", os.O_PATH | os.O_DIRECTORY)
+        except OSError:
+            at.append(part)
+            continue
+        try:
+            facts = os.stat(part, dir_fd=parent, follow_symlinks=False)
+            target = os.readlink(part, dir_fd=parent) if stat.S_ISLNK(facts.st_mode) else None
+        except OSError:
+            target = None
+        finally:
+            os.close(parent)
+        if target is None:
+            at.append(part)
+            continue
+        links += 1
+        if links > 40:
+            raise Denied(f'run a process: working folder "{path}" is a ring of symlinks')
+        at = [] if target.startswith("/") else at
+        parts += [word for word in target.split("/") if word not in {"", "."}][::-1]
+    return "/" + "/".join(at)
+
+
+def _runtime_error(path: str) -> str:
+    """What the runtime itself had to say, from its log file of JSON lines; empty when only the process failed."""
+    import msgspec
+
+    try:
+        with open(path, "rb") as file:
+            lines = file.read(1 << 16).splitlines()
+    except OSError:
+        return ""
+    messages = []
+    for line in lines:
+        try:
+            record = msgspec.json.decode(line)
+        except msgspec.DecodeError:
+            continue
+        if isinstance(record, dict) and record.get("level") == "error":
+            messages.append(str(record.get("msg", "")))
+    return "; ".join(messages)
+
+
+def explain(name: str, message: str, spec: ExecSpec) -> TrimaranError:
+    """A runtime's message as an error with its way out."""
+    low = message.lower()
+    command = spec.args[0] if spec.args else ""
+    if "exec format error" in low:
+        return Unsupported(
+            f'start "{command}": the program is of another architecture: {message}',
+            hint="register an emulator: trimaran binfmt --install all",
+        )
+    if "rlimit" in low:
+        return Denied(
+            f"set ulimits of the step: {message}", hint="a limit cannot be raised above the one of the calling shell"
+        )
+    if "executable file" in low or "no such file or directory" in low and command in message:
+        return ContainerNotStarted(f'start "{command}": {message}', code=127)
+    if "permission denied" in low and command in message:
+        return ContainerNotStarted(f'start "{command}": {message}', code=126)
+    return ContainerNotStarted(f"start container with {name}: {message}", code=125)
+
+
+class ContainerNotStarted(TrimaranError):
+    """No process ran; `code` is what a shell or docker would exit with (127 not found, 126 not executable, 125 else)."""
+
+    def __init__(self, message: str, *, code: int, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.code = code

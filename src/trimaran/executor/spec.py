@@ -1,0 +1,271 @@
+"""From what a step wants to the OCI runtime's config.json. Pure: the same values give the same bytes.
+
+Source: OCI runtime spec 1.0.2; defaults as BuildKit's (reference §4.1): docker's capabilities with none inheritable,
+docker's seccomp profile, /proc, /dev and /sys of its own, host name `buildkitsandbox`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from trimaran.errors import UsageError
+from trimaran.executor import seccomp
+from trimaran.linux.cgroups import Limits
+
+DEFAULT_HOSTNAME = "buildkitsandbox"
+DEFAULT_SHM_SIZE = 64 << 20
+EMULATOR_PATH = "/dev/.trimaran-emulator"
+
+CAPABILITIES = (
+    "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FSETID CAP_FOWNER CAP_MKNOD CAP_NET_RAW CAP_SETGID CAP_SETUID CAP_SETFCAP "
+    "CAP_SETPCAP CAP_NET_BIND_SERVICE CAP_SYS_CHROOT CAP_KILL CAP_AUDIT_WRITE"
+).split()
+_ALL_CAPABILITIES = [
+    *CAPABILITIES,
+    *(
+        "CAP_DAC_READ_SEARCH CAP_LINUX_IMMUTABLE CAP_NET_BROADCAST CAP_NET_ADMIN CAP_IPC_LOCK CAP_IPC_OWNER "
+        "CAP_SYS_MODULE CAP_SYS_RAWIO CAP_SYS_PTRACE CAP_SYS_PACCT CAP_SYS_ADMIN CAP_SYS_BOOT CAP_SYS_NICE "
+        "CAP_SYS_RESOURCE CAP_SYS_TIME CAP_SYS_TTY_CONFIG CAP_LEASE CAP_AUDIT_CONTROL CAP_MAC_OVERRIDE CAP_MAC_ADMIN "
+        "CAP_SYSLOG CAP_WAKE_ALARM CAP_BLOCK_SUSPEND CAP_AUDIT_READ CAP_PERFMON CAP_BPF CAP_CHECKPOINT_RESTORE"
+    ).split(),
+]
+
+_MASKED = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+    "/sys/fs/selinux",
+)
+_READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+
+Network = Literal["host", "none", "private"]
+Security = Literal["sandbox", "insecure"]
+
+
+class Mount(msgspec.Struct, frozen=True):
+    """Something shown inside: `bind` shows the host's `source`, `tmpfs` is empty memory of at most `size` bytes."""
+
+    target: str
+    kind: Literal["bind", "tmpfs"] = "bind"
+    source: str = ""
+    readonly: bool = False
+    size: int | None = None
+    mode: int | None = None
+    executable: bool = True
+
+
+class Ulimit(msgspec.Struct, frozen=True):
+    """`--ulimit NAME=SOFT:HARD`; -1 is no limit."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+class HostAlias(msgspec.Struct, frozen=True):
+    """`--add-host NAME:IP`, one line of /etc/hosts."""
+
+    name: str
+    address: str
+
+
+class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One process on a rootfs. `environment` is all it sees: nothing of ours is added.
+
+    `emulator`: path on this machine of a QEMU to start the program with, where binfmt_misc cannot. `network_namespace`:
+    path of a prepared one (network `private`).
+    """
+
+    args: tuple[str, ...]
+    environment: tuple[str, ...] = ()
+    cwd: str = "/"
+    uid: int = 0
+    gid: int = 0
+    additional_gids: tuple[int, ...] = ()
+    hostname: str = DEFAULT_HOSTNAME
+    mounts: tuple[Mount, ...] = ()
+    network: Network = "host"
+    network_namespace: str = ""
+    security: Security = "sandbox"
+    ulimits: tuple[Ulimit, ...] = ()
+    shm_size: int = DEFAULT_SHM_SIZE
+    extra_hosts: tuple[HostAlias, ...] = ()
+    terminal: bool = False
+    readonly_rootfs: bool = False
+    emulator: str = ""
+    limits: Limits | None = None
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the machine decides the form of a spec. `machine`: its Go architecture. `tty_group`: gid 5 exists inside."""
+
+    machine: str
+    user_namespace: bool = False
+    can_mknod: bool = False
+    tty_group: bool = True
+
+
+def runtime_config(spec: ExecSpec, host: Host, rootfs: str, *, hosts_file: str = "", resolver_file: str = "") -> bytes:
+    """The config.json. The two files, where given, are shown read-only as /etc/hosts and /etc/resolv.conf.
+
+    Raises UsageError for values no runtime should see: a relative path, an unknown mode or ulimit, a NUL.
+    """
+    _check(spec)
+    insecure = spec.security == "insecure"
+    config: dict[str, Any] = {
+        "ociVersion": "1.0.2",
+        "process": _process(spec, host),
+        "root": {"path": rootfs, "readonly": spec.readonly_rootfs},
+        "hostname": spec.hostname,
+        "mounts": _mounts(spec, host, hosts_file, resolver_file),
+        "linux": {
+            "namespaces": _namespaces(spec),
+            "maskedPaths": [] if insecure else list(_MASKED),
+            "readonlyPaths": [] if insecure else list(_READONLY),
+        },
+    }
+    if not insecure:
+        config["linux"]["seccomp"] = seccomp.profile(host.machine)
+    return msgspec.json.encode(config)
+
+
+def capabilities(spec: ExecSpec, host: Host) -> list[str]:
+    """What root inside may do. MKNOD goes where nothing keeps a made node from being opened."""
+    if spec.security == "insecure":
+        return _ALL_CAPABILITIES
+    return [name for name in CAPABILITIES if name != "CAP_MKNOD" or host.can_mknod]
+
+
+def _process(spec: ExecSpec, host: Host) -> dict[str, Any]:
+    names = capabilities(spec, host)
+    user: dict[str, Any] = {"uid": spec.uid, "gid": spec.gid}
+    if spec.additional_gids:
+        user["additionalGids"] = list(spec.additional_gids)
+    process: dict[str, Any] = {
+        "terminal": spec.terminal,
+        "user": user,
+        "args": [EMULATOR_PATH, *spec.args] if spec.emulator else list(spec.args),
+        "env": list(spec.environment),
+        "cwd": spec.cwd,
+        # The inheritable and ambient sets stay empty (CVE-2022-24769).
+        "capabilities": {"bounding": names, "effective": names, "permitted": names},
+        "noNewPrivileges": False,
+    }
+    if spec.ulimits:
+        process["rlimits"] = [
+            {
+                "type": f"RLIMIT_{limit.name.upper()}",
+                "soft": _limit(limit.soft),
+                "hard": _limit(limit.hard),
+            }
+            for limit in spec.ulimits
+        ]
+    return process
+
+
+def _limit(value: int) -> int:
+    return (1 << 64) - 1 if value < 0 else value
+
+
+def _namespaces(spec: ExecSpec) -> list[dict[str, str]]:
+    names: list[dict[str, str]] = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]
+    if spec.network == "none":
+        names.append({"type": "network"})
+    elif spec.network == "private":
+        names.append({"type": "network", "path": spec.network_namespace})
+    return names
+
+
+def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]:
+    return {"destination": target, "type": kind, "source": source, "options": list(options)}
+
+
+def _mounts(spec: ExecSpec, host: Host, hosts_file: str, resolver_file: str) -> list[dict[str, Any]]:
+    insecure = spec.security == "insecure"
+    terminals = ["newinstance", "ptmxmode=0666", "mode=0620"] + (["gid=5"] if host.tty_group else [])
+    mounts = [
+        _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
+        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
+        _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", *terminals),
+        _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", f"size={spec.shm_size}"),
+        _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
+        _system_mount(spec, host, insecure=insecure),
+    ]
+    mounts += [
+        _mount(target, "bind", file, "bind", "ro", "nosuid", "nodev", "noexec")
+        for target, file in (("/etc/resolv.conf", resolver_file), ("/etc/hosts", hosts_file))
+        if file
+    ]
+    mounts += [_user_mount(mount) for mount in spec.mounts]
+    if insecure and not host.user_namespace:
+        mounts.insert(2, _mount("/dev", "bind", "/dev", "rbind", "rslave"))
+        mounts.pop(1)
+    if spec.emulator:
+        mounts.append(_mount(EMULATOR_PATH, "bind", spec.emulator, "bind", "ro", "nosuid", "nodev"))
+    return mounts
+
+
+def _system_mount(spec: ExecSpec, host: Host, *, insecure: bool) -> dict[str, Any]:
+    """/sys: a new sysfs belongs to a network namespace, so a user namespace without its own can only show the old one."""
+    access = "rw" if insecure else "ro"
+    if host.user_namespace and spec.network == "host":
+        return _mount("/sys", "bind", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro")
+    return _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", access)
+
+
+def _user_mount(mount: Mount) -> dict[str, Any]:
+    access = "ro" if mount.readonly else "rw"
+    if mount.kind == "tmpfs":
+        options = ["nosuid", "nodev", access]
+        options += [f"size={mount.size}"] if mount.size else []
+        options += [f"mode={mount.mode:o}"] if mount.mode is not None else []
+        return _mount(mount.target, "tmpfs", "tmpfs", *options)
+    options = ["rbind", access] + ([] if mount.executable else ["noexec", "nosuid", "nodev"])
+    return _mount(mount.target, "bind", mount.source, *options)
+
+
+_ULIMITS = frozenset(
+    "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
+)
+
+
+def _check(spec: ExecSpec) -> None:
+    if not spec.args:
+        raise UsageError("run a process: no command given")
+    for text in (*spec.args, *spec.environment, spec.cwd, spec.hostname):
+        if "\0" in text:
+            raise UsageError("run a process: an argument contains a NUL character")
+    if not spec.cwd.startswith("/"):
+        raise UsageError(f'run a process: working folder "{spec.cwd}" is not absolute')
+    if spec.security not in {"sandbox", "insecure"}:
+        raise UsageError(f'run a process: unknown security mode "{spec.security}"')
+    if spec.network not in {"host", "none", "private"}:
+        raise UsageError(f'run a process: unknown network mode "{spec.network}"')
+    if spec.network == "private" and not spec.network_namespace:
+        raise UsageError("run a process: network mode private needs a prepared network namespace")
+    for mount in spec.mounts:
+        if not mount.target.startswith("/") or "\0" in mount.target or "\0" in mount.source:
+            raise UsageError(f'run a process: mount target "{mount.target}" is not an absolute path')
+        if mount.kind not in {"bind", "tmpfs"}:
+            raise UsageError(f'run a process: unknown kind of mount "{mount.kind}"')
+        if mount.kind == "bind" and not mount.source.startswith("/"):
+            raise UsageError(f'run a process: mount source "{mount.source}" is not an absolute path')
+    for limit in spec.ulimits:
+        if limit.name not in _ULIMITS:
+            raise UsageError(
+                f'run a process: unknown ulimit "{limit.name}"', hint=f"known: {' '.join(sorted(_ULIMITS))}"
+            )
+    for number in (spec.uid, spec.gid, *spec.additional_gids):
+        if not 0 <= number < 2**31:
+            raise UsageError(f"run a process: user or group id {number} is out of range")

@@ -1,0 +1,263 @@
+"""Going into namespaces of our own, once, before any thread: mounts and processes of the engine die with it.
+
+`enter` forks. The outer process stays where it was and only forwards signals (`outer.py`); the inner one returns from
+`enter` as the engine: process 1 of a new PID namespace, in a mount namespace of its own, without root also in a user
+namespace. The kernel kills the inner one when the outer dies, and everything in the namespace with it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Literal
+
+import msgspec
+
+from trimaran.errors import Denied, Unsupported
+from trimaran.linux import ids, mounts, outer, syscalls
+from trimaran.linux.cgroups import Confinement
+
+_CAP_SYS_ADMIN = 21
+_CAP_MKNOD = 27
+_CGROUPS = "/sys/fs/cgroup"
+
+
+class Entered(msgspec.Struct, frozen=True):
+    """What we have inside.
+
+    `rootless`: we are not root on the machine. `subuids`: more than one user exists inside, so RUN can act as root and
+    others. `cgroups`: what is mounted at /sys/fs/cgroup. `confinement`: whose `filtered()` says whether device access of
+    everything started here is filtered.
+    """
+
+    rootless: bool
+    user_namespace: bool
+    users: tuple[ids.IdRange, ...]
+    groups: tuple[ids.IdRange, ...]
+    subuids: bool
+    pid_namespace: bool
+    cgroups: Literal["none", "v2"]
+    can_mknod: bool
+    confinement: Confinement
+
+
+def describe() -> Entered:
+    """What this process has without entering anything: for tests and for who already is where it should be."""
+    users, groups = ids.current_maps()
+    nested = mounts.in_user_namespace()
+    return Entered(
+        rootless=os.geteuid() != 0 or (nested and users[0].outside != 0),
+        user_namespace=nested,
+        users=users,
+        groups=groups,
+        subuids=sum(entry.length for entry in users) > 1,
+        pid_namespace=os.getpid() == 1,
+        cgroups="v2" if os.path.exists(f"{_CGROUPS}/cgroup.controllers") else "none",
+        can_mknod=not nested and has_capability(_CAP_MKNOD),
+        confinement=Confinement.none(),
+    )
+
+
+def has_capability(number: int) -> bool:
+    """Whether the capability is effective in this process."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+        for line in file:
+            if line.startswith("CapEff:"):
+                return bool(int(line.split()[1], 16) >> number & 1)
+    return False
+
+
+def enter(*, rootless: bool | None = None, terminal: bool = False) -> Entered:
+    """Become the engine's inner process; the outer one never returns, it ends as the inner one does.
+
+    `rootless` makes a user namespace too (default: unless we may mount as we are). `terminal` gives the inner process
+    the foreground of the terminal, for programs that read it; else Ctrl-C reaches it through the outer one, once.
+    Raises Denied or Unsupported where the machine forbids the namespaces. Costs about 4 ms. No thread may run yet.
+    """
+    rootful_user = os.geteuid() == 0
+    if rootless is None:
+        rootless = not (rootful_user and has_capability(_CAP_SYS_ADMIN))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    alive_read, alive_write = os.pipe()
+    confinement = Confinement.pending() if not rootless else Confinement.none()
+    if rootless:
+        _make_user_namespace()
+    _unshare(syscalls.CLONE_NEWPID, "PID")
+    old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, outer.FORWARDED | {signal.SIGCHLD})
+    pid = os.fork()
+    if pid:
+        os.close(alive_read)
+        outer.watch(pid, alive=alive_write, confinement=confinement, terminal=terminal)
+    os.close(alive_write)
+    confinement.close_writer()
+    _become_inner(alive_read, terminal=terminal)
+    signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
+    cgroups = _make_mounts(rootless=rootless)
+    users, groups = ids.current_maps()
+    return Entered(
+        rootless=not rootful_user,
+        user_namespace=rootless or mounts.in_user_namespace(),
+        users=users,
+        groups=groups,
+        subuids=sum(entry.length for entry in users) > 1,
+        pid_namespace=True,
+        cgroups=cgroups,
+        can_mknod=not rootless and has_capability(_CAP_MKNOD),
+        confinement=confinement,
+    )
+
+
+def _unshare(flags: int, kind: str) -> None:
+    try:
+        syscalls.unshare(flags)
+    except OSError as error:
+        hint = "run `trimaran doctor`: it says which setting of this machine forbids it"
+        raise Denied(f"make {kind} namespace: {error.strerror}", hint=hint) from error
+
+
+def _become_inner(alive: int, *, terminal: bool) -> None:
+    """Die with the outer process, own a process group, and survive being in the background of the terminal."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.set_blocking(alive, False)
+    try:
+        if os.read(alive, 1) == b"":
+            os._exit(1)  # the outer process died before the kernel was told to kill us with it
+    except BlockingIOError:
+        pass
+    os.close(alive)
+    os.setpgid(0, 0)
+    # Process 1 has no default actions: writing from the background must not stop us, reading from it is an error.
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, _leave)
+    if terminal:
+        outer.take_foreground(os.getpgrp())
+
+
+def _leave(number: int, _frame: object) -> None:
+    """Until the program sets its own handlers: what the default action would have meant."""
+    raise SystemExit(128 + number)
+
+
+def _make_mounts(*, rootless: bool) -> Literal["none", "v2"]:
+    """Private mounts, /proc of the new PID namespace, and a cgroup v2 view where the runtime looks for it."""
+    _unshare(syscalls.CLONE_NEWNS, "mount")
+    try:
+        syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+        mounts.attach_proc()
+    except (OSError, mounts.MountFailed) as error:
+        raise Denied(
+            f"mount /proc of the engine's namespace: {error}",
+            hint="inside a container, start that with `--security-opt systempaths=unconfined` (docker) or "
+            "`--security-opt unmask=ALL` (podman); on Ubuntu 24.04 see `trimaran doctor` about AppArmor",
+        ) from error
+    if os.path.exists(f"{_CGROUPS}/cgroup.controllers"):
+        return "v2"
+    if not os.path.isdir(_CGROUPS):
+        return "none"
+    try:
+        if rootless:
+            syscalls.unshare(syscalls.CLONE_NEWCGROUP)
+        mounts.attach_cgroup2(_CGROUPS)
+    except (OSError, mounts.MountFailed):
+        return "none"
+    return "v2"
+
+
+def _make_user_namespace() -> None:
+    """A user namespace with root = who we are, and the subordinate ids where the machine has given us some."""
+    users, groups = _wanted_maps()
+    several = sum(entry.length for entry in users) > 1
+    helpers = _map_writers(users, groups) if several else []
+    own_user, own_group = os.geteuid(), os.getegid()
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+    except OSError as error:
+        raise Denied(
+            f"make user namespace: {error.strerror}",
+            hint="check the sysctls user.max_user_namespaces and kernel.unprivileged_userns_clone; in a container, its "
+            "seccomp profile",
+        ) from error
+    if not helpers:
+        _write_single_map(own_user, own_group)
+        return
+    for name, write_end, pid in helpers:
+        os.write(write_end, b"1")
+        os.close(write_end)
+        _, status = os.waitpid(pid, 0)
+        if status:
+            raise Unsupported(
+                f"map users into the namespace: {name} ended with {os.waitstatus_to_exitcode(status)}",
+                hint="check that newuidmap and newgidmap are set-uid root and that /etc/subuid and /etc/subgid have "
+                "ranges for this account that overlap nobody else's",
+            )
+
+
+def _wanted_maps() -> tuple[tuple[ids.IdRange, ...], tuple[ids.IdRange, ...]]:
+    if os.geteuid() == 0:  # root of a container, or a test: all it has
+        users, groups = ids.current_maps()
+        return (
+            tuple(ids.IdRange(entry.inside, entry.inside, entry.length) for entry in users),
+            tuple(ids.IdRange(entry.inside, entry.inside, entry.length) for entry in groups),
+        )
+    user_ranges, group_ranges = ids.own_subordinates()
+    if not user_ranges or not group_ranges or not (_program("newuidmap") and _program("newgidmap")):
+        return (ids.IdRange(0, os.geteuid(), 1),), (ids.IdRange(0, os.getegid(), 1),)
+    return ids.id_map(os.geteuid(), user_ranges), ids.id_map(os.getegid(), group_ranges)
+
+
+def _program(name: str) -> str | None:
+    """A set-uid helper is looked for in the system's folders only: PATH is the caller's to set."""
+    for folder in ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/run/wrappers/bin"):
+        if os.access(f"{folder}/{name}", os.X_OK):
+            return f"{folder}/{name}"
+    return None
+
+
+def _map_writers(users: tuple[ids.IdRange, ...], groups: tuple[ids.IdRange, ...]) -> list[tuple[str, int, int]]:
+    """Children forked while we still are in the old user namespace; each waits for one byte, then maps us."""
+    return [_map_writer("newuidmap", "uid_map", users), _map_writer("newgidmap", "gid_map", groups)]
+
+
+def _map_writer(program: str, file: str, entries: tuple[ids.IdRange, ...]) -> tuple[str, int, int]:
+    target = os.getpid()
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(read_end)
+        return program, write_end, pid
+    try:
+        os.close(write_end)
+        if os.read(read_end, 1) != b"1":
+            os._exit(1)
+        if os.geteuid() == 0:
+            _write_once(f"/proc/{target}/{file}", "\n".join(map(str, entries)))
+            os._exit(0)
+        path = _program(program) or program
+        words = [word for entry in entries for word in str(entry).split()]
+        os.execv(path, [program, str(target), *words])  # noqa: S606 - a fixed program of the system's folders
+    except OSError:
+        os._exit(1)
+
+
+def _write_single_map(user: int, group: int) -> None:
+    try:
+        _write_once("/proc/self/setgroups", "deny")
+        _write_once("/proc/self/uid_map", f"0 {user} 1")
+        _write_once("/proc/self/gid_map", f"0 {group} 1")
+    except OSError as error:
+        raise Denied(
+            f"map this account into the namespace: {error.strerror}",
+            hint="AppArmor may restrict user namespaces: see `trimaran doctor`",
+        ) from error
+
+
+def _write_once(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
