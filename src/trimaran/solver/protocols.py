@@ -9,6 +9,7 @@ from typing import Protocol
 import msgspec
 
 from trimaran.digest import Digest
+from trimaran.errors import NotFound
 from trimaran.events import Progress
 
 
@@ -45,8 +46,23 @@ class Step(Protocol):
     """An op ready to run."""
 
     @property
-    def cached(self) -> bool:
-        """Whether results are looked up and remembered at all (local sources: no)."""
+    def op(self) -> Digest:
+        """Names what is done, not what it is done to: inputs, secrets and proxies are not in it."""
+        ...
+
+    @property
+    def remembered(self) -> bool:
+        """Whether results are looked up and recorded at all (sources: no, they know better themselves)."""
+        ...
+
+    @property
+    def execution(self) -> str:
+        """After the run: "native", "cross", "emulated", or "" where no process ran."""
+        ...
+
+    @property
+    def served(self) -> bool:
+        """After the run: nothing had to be done, which is shown as cached."""
         ...
 
     async def reads(self, inputs: Sequence[Result]) -> tuple[KeyInput, ...]:
@@ -85,6 +101,17 @@ class Results(Protocol):
 
     def parts(self, result: Result) -> tuple[str, ...]: ...
 
-    async def adopt(self, earlier: tuple[Result, ...], now: tuple[Result, ...], inputs: Sequence[Result]) -> bool:
-        """Whether `now` changes its inputs exactly as `earlier` did: equal entry lists but for mtime."""
+    async def adopt(self, earlier: CacheRecord, now: tuple[Result, ...]) -> tuple[Result, ...]:
+        """`now`, with its newest layers replaced by `earlier`'s where their entry lists are equal but for mtime.
+
+        That is early cut-off: what reads the result then finds the ids it knows, and hits.
+        """
         ...
+
+
+class ResultGone(NotFound):
+    """A promised part is not there any more: whoever made it has to run again."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__(f"read layer {part}: it is gone from the store")
+        self.part = part

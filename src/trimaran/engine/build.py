@@ -1,0 +1,118 @@
+"""THE RECIPE: frontend → solver → exporters. Every build of the embedded engine goes this way."""
+
+from __future__ import annotations
+
+import time
+
+from trimaran.engine.bridge import EngineBridge
+from trimaran.engine.engine import Engine
+from trimaran.engine.history import BuildLog
+from trimaran.engine.request import BuildOutcome, BuildRequest
+from trimaran.errors import NotFound
+from trimaran.events import Event, Sink
+from trimaran.exporters.assemble import Exportable
+from trimaran.exporters.context import ExportContext, Exported
+from trimaran.exporters.table import export
+from trimaran.graph.frontend import Frontends, FrontendResult
+from trimaran.solver.protocols import Result
+from trimaran.solver.solver import Solver
+from trimaran.sources.image import ImageSource
+from trimaran.sources.local import LocalSource
+from trimaran.sources.resolver import ImageResolver
+from trimaran.steps.context import StepContext
+from trimaran.steps.make import make_step
+from trimaran.steps.results import StoreResults
+from trimaran.store.rootfs import Rootfs
+
+
+async def build(request: BuildRequest, engine: Engine, frontends: Frontends, sink: Sink) -> BuildOutcome:
+    """Run one build to the end. Whatever happens, its log is kept and nothing half-made is left in the store."""
+    with BuildLog.open(engine.store.root, request) as log:
+
+        def tell(event: Event) -> None:
+            log.write(event)
+            sink(event)
+
+        now = time.time_ns()
+        resolver = ImageResolver(engine.store, engine.registry)
+        context = _step_context(request, engine, resolver, now)
+        solver = Solver(
+            make_step=lambda vertex: make_step(vertex, context),
+            index=engine.store.records,
+            results=StoreResults(engine.store),
+            sink=tell,
+        )
+        bridge = EngineBridge(solver=solver, context=context, resolver=resolver, sink=tell)
+        made = await frontends[request.frontend_name](request.frontend, bridge)
+        edges = [built.edge for built in made.built if built.edge is not None]
+
+        async def use(results: list[Result]) -> list[Exported]:
+            parts = _exportables(made, results)
+            exporting = ExportContext(
+                store=engine.store,
+                registry=engine.registry,
+                parts=parts,
+                names=request.names,
+                as_index=request.frontend.multi_platform,
+                now=now,
+                sink=tell,
+            )
+            exported = [await export(output, exporting) for output in request.outputs]
+            await engine.store.layers.settle([layer for part in parts for layer in part.rootfs.layers])
+            await engine.store.sync()
+            return exported
+
+        exported = await solver.need(edges, use)
+        return _outcome(exported, log, solver)
+
+
+def _step_context(request: BuildRequest, engine: Engine, resolver: ImageResolver, now: int) -> StepContext:
+    return StepContext(
+        store=engine.store,
+        sources={
+            "local": LocalSource(_Folders(dict(request.folders)), engine.store.stat_cache),
+            "docker-image": ImageSource(engine.store, resolver),
+        },
+        runtime=engine.runtime,
+        slots=engine.slots,
+        now=now,
+        host=engine.host,
+        network=engine.network,
+    )
+
+
+def _exportables(made: FrontendResult, results: list[Result]) -> list[Exportable]:
+    remaining = iter(results)
+    parts = []
+    for built in made.built:
+        rootfs = next(remaining) if built.edge is not None else Rootfs(())
+        assert isinstance(rootfs, Rootfs)
+        parts.append(Exportable(platform=built.platform, rootfs=rootfs, config=built.config))
+    return parts
+
+
+def _outcome(exported: list[Exported], log: BuildLog, solver: Solver) -> BuildOutcome:
+    images = [one for one in exported if one.root is not None]
+    last = images[-1] if images else Exported()
+    return BuildOutcome(
+        build_id=log.build_id,
+        root=last.root,
+        config=last.config,
+        names=tuple(dict.fromkeys(name for one in images for name in one.names)),
+        stored=any(one.stored for one in images),
+        executed=solver.executed,
+        cached=solver.cached,
+        log_folder=log.folder,
+    )
+
+
+class _Folders:
+    """The client's folders: `sources.LocalFiles`."""
+
+    def __init__(self, folders: dict[str, str]) -> None:
+        self._folders = folders
+
+    def folder(self, name: str) -> str:
+        if name not in self._folders:
+            raise NotFound(f'read local folder "{name}": the client gives no such folder')
+        return self._folders[name]

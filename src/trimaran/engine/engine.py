@@ -1,0 +1,71 @@
+"""What lives as long as the process: the store, the registry client, the sandbox, and what the machine allows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from trimaran.errors import TrimaranError
+from trimaran.executor.runtime import Runtime
+from trimaran.executor.spec import Network
+from trimaran.linux.enter import Entered
+from trimaran.platforms import Platform, default
+from trimaran.registry.client import Registry
+from trimaran.settings import Settings
+from trimaran.store.store import Store, open_store
+
+
+class Engine:
+    """Open one with `open_engine`."""
+
+    def __init__(self, *, store: Store, registry: Registry, settings: Settings, entered: Entered) -> None:
+        self.store = store
+        self.registry = registry
+        self.settings = settings
+        self.entered = entered
+        self.host: Platform = default()
+        self._runtime: Runtime | None = None
+        self._no_runtime: TrimaranError | None = None
+
+    @property
+    def slots(self) -> int:
+        """Processes of RUN steps that may be running at once."""
+        return self.settings.worker.max_parallelism or 2 * (os.cpu_count() or 2)
+
+    @property
+    def network(self) -> Network:
+        """What a RUN that asks for nothing gets: the host's network."""
+        return "host"
+
+    def runtime(self) -> Runtime:
+        """The sandbox, probed on first use: a build without RUN needs none."""
+        from trimaran.executor.start import open_runtime
+
+        if self._runtime is None:
+            self._runtime = open_runtime(self.entered)
+        return self._runtime
+
+
+def state_folder(settings: Settings) -> str:
+    """$TRIMARAN_ROOT, else the settings' root, else /var/lib/trimaran for root, else the XDG data folder."""
+    root = os.environ.get("TRIMARAN_ROOT") or settings.root
+    if root:
+        return os.path.abspath(os.path.expanduser(root))
+    if os.geteuid() == 0 and not _in_user_namespace():
+        return "/var/lib/trimaran"
+    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+    return os.path.join(data, "trimaran")
+
+
+def _in_user_namespace() -> bool:
+    from trimaran.linux.mounts import in_user_namespace
+
+    return in_user_namespace()
+
+
+@contextmanager
+def open_engine(root: str, settings: Settings, entered: Entered) -> Iterator[Engine]:
+    """The engine on the store in `root`; closed (pins dropped, temp files removed) at the end."""
+    with open_store(root, user_xattrs=entered.user_namespace) as store:
+        yield Engine(store=store, registry=Registry(settings), settings=settings, entered=entered)

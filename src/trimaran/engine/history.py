@@ -1,0 +1,157 @@
+"""Build records: what was built when, its events, and every byte its steps wrote.
+
+`builds/<id>/record.json` (the build), `events.jsonl` (vertices, statuses, warnings as they happened), `<n>.log` (what
+step n wrote, raw and whole). Never clipped; the oldest builds go when there are more than `KEPT`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import threading
+import time
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from trimaran.digest import Digest
+from trimaran.engine.request import BuildRequest
+from trimaran.events import Event, LogEvent, VertexEvent
+
+KEPT = 100
+
+
+class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
+    number: int
+    name: str
+    digest: str
+    started: int = 0
+    completed: int = 0
+    cached: bool = False
+    error: str = ""
+    execution: str = ""
+    logged: bool = False
+
+
+class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
+    build_id: str
+    name: str
+    started: int
+    completed: int = 0
+    status: str = "running"
+    """running | completed | error | canceled"""
+    error: str = ""
+    steps: tuple[StepRecord, ...] = ()
+
+
+class BuildLog:
+    """Writes one build's record while it runs. `write` may be called from any thread."""
+
+    def __init__(self, folder: str, build_id: str, request: BuildRequest) -> None:
+        self.folder = folder
+        self.build_id = build_id
+        self._request = request
+        self._started = time.time_ns()
+        self._lock = threading.Lock()
+        self._events = open(f"{folder}/events.jsonl", "wb", buffering=1 << 16)  # noqa: SIM115 - closed by __exit__
+        self._logs: dict[Digest, Any] = {}
+        self._steps: dict[Digest, StepRecord] = {}
+
+    @classmethod
+    def open(cls, root: str, request: BuildRequest) -> BuildLog:
+        build_id = secrets.token_hex(12)
+        folder = os.path.join(root, "builds", build_id)
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        return cls(folder, build_id, request)
+
+    def __enter__(self) -> BuildLog:
+        return self
+
+    def write(self, event: Event) -> None:
+        with self._lock:
+            if isinstance(event, LogEvent):
+                self._log_file(event.vertex).write(event.data)
+                return
+            if isinstance(event, VertexEvent):
+                self._note(event)
+            self._events.write(msgspec.json.encode({"kind": type(event).__name__, "event": _plain(event)}) + b"\n")
+
+    def _note(self, event: VertexEvent) -> None:
+        known = self._steps.get(event.digest)
+        self._steps[event.digest] = StepRecord(
+            number=known.number if known else len(self._steps) + 1,
+            name=event.name,
+            digest=str(event.digest),
+            started=event.started,
+            completed=event.completed,
+            cached=event.cached,
+            error=event.error,
+            execution=event.execution,
+            logged=event.digest in self._logs,
+        )
+
+    def _log_file(self, digest: Digest) -> Any:
+        file = self._logs.get(digest)
+        if file is None:
+            known = self._steps.get(digest)
+            number = known.number if known else 0
+            file = self._logs[digest] = open(f"{self.folder}/{number}.log", "ab", buffering=1 << 14)  # noqa: SIM115
+        return file
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._lock:
+            for file in (self._events, *self._logs.values()):
+                file.close()
+            self._write_record(error)
+        forget_oldest(os.path.dirname(self.folder))
+
+    def _write_record(self, error: BaseException | None) -> None:
+        status = "completed"
+        if error is not None:
+            status = "error" if isinstance(error, Exception) else "canceled"
+        steps = tuple(
+            msgspec.structs.replace(step, logged=digest in self._logs) for digest, step in self._steps.items()
+        )
+        record = BuildRecord(
+            build_id=self.build_id,
+            name=", ".join(self._request.names) or dict(self._request.folders).get("context", ""),
+            started=self._started,
+            completed=time.time_ns(),
+            status=status,
+            error=str(error) if error is not None else "",
+            steps=steps,
+        )
+        with open(f"{self.folder}/record.json", "wb") as file:
+            file.write(msgspec.json.encode(record))
+
+
+def _plain(event: Event) -> Any:
+    """Digests as plain text: the encoder takes no subclass of str."""
+    return msgspec.to_builtins(event, enc_hook=str, str_keys=True)
+
+
+def builds(root: str) -> list[BuildRecord]:
+    """Finished builds, newest first; folders of killed builds have no record and are left out."""
+    folder = os.path.join(root, "builds")
+    found = []
+    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+        try:
+            with open(os.path.join(folder, name, "record.json"), "rb") as file:
+                found.append(msgspec.json.decode(file.read(), type=BuildRecord))
+        except (OSError, msgspec.MsgspecError):
+            continue
+    return sorted(found, key=lambda record: record.started, reverse=True)
+
+
+def forget_oldest(folder: str, kept: int = KEPT) -> None:
+    """Remove the oldest build folders over `kept`."""
+    names = os.listdir(folder)
+    if len(names) <= kept:
+        return
+    aged = sorted(names, key=lambda name: os.stat(os.path.join(folder, name)).st_mtime_ns)
+    for name in aged[: len(names) - kept]:
+        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)

@@ -1,0 +1,33 @@
+"""What a build asks of the engine, and what it gets back: values, so that a driver may send them elsewhere."""
+
+from __future__ import annotations
+
+import msgspec
+
+from trimaran.digest import Digest
+from trimaran.exporters.options import Output
+from trimaran.graph.frontend import FrontendRequest
+from trimaran.oci.descriptor import Descriptor
+
+
+class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One build. `folders` are the client's local folders by the name the frontend asks for them."""
+
+    frontend: FrontendRequest
+    frontend_name: str = "dockerfile.v0"
+    folders: tuple[tuple[str, str], ...] = ()
+    names: tuple[str, ...] = ()
+    outputs: tuple[Output, ...] = ()
+
+
+class BuildOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What was made. `root` and `config` are of the last image-like output; both None when there was none."""
+
+    build_id: str
+    root: Descriptor | None = None
+    config: Digest | None = None
+    names: tuple[str, ...] = ()
+    stored: bool = False
+    executed: int = 0
+    cached: int = 0
+    log_folder: str = ""

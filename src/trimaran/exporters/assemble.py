@@ -1,0 +1,168 @@
+"""Results become an image: layer blobs, config, manifest, and an index when there are several platforms.
+
+The documents go into the store's content; layers that nothing on this machine needs stay promises (`lazy`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from trimaran import aio
+from trimaran.events import Progress
+from trimaran.exporters.config import ExportLayer, complete_config
+from trimaran.exporters.options import Annotation, AnnotationKind, ImageOptions
+from trimaran.oci import index as indexes
+from trimaran.oci import manifest as manifests
+from trimaran.oci import media_types
+from trimaran.oci.descriptor import Descriptor
+from trimaran.platforms import Platform
+from trimaran.store.compression import Compression
+from trimaran.store.entries import EMPTY
+from trimaran.store.layers import LayerBlob, LayerId
+from trimaran.store.rootfs import Rootfs
+from trimaran.store.store import Store
+
+
+class Exportable(msgspec.Struct, frozen=True, kw_only=True):
+    """One platform's result, ready to be exported: promises of layers, and the frontend's config."""
+
+    platform: Platform
+    rootfs: Rootfs
+    config: bytes
+
+
+class AssembledImage(msgspec.Struct, frozen=True, kw_only=True):
+    """One platform's image."""
+
+    platform: Platform
+    manifest: Descriptor
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+
+class Assembled(msgspec.Struct, frozen=True, kw_only=True):
+    """`root` is the index, or the only manifest."""
+
+    root: Descriptor
+    images: tuple[AssembledImage, ...]
+
+    @property
+    def documents(self) -> tuple[Descriptor, ...]:
+        """Manifests and the index, children first."""
+        children = tuple(dict.fromkeys(image.manifest for image in self.images))
+        return children if self.root in children else (*children, self.root)
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Configs and layers, each once, in the order they are referred to."""
+        unique: dict[str, Descriptor] = {}
+        for image in self.images:
+            for descriptor in (image.config, *image.layers):
+                unique.setdefault(descriptor.digest, descriptor)
+        return tuple(unique.values())
+
+
+async def assemble(
+    store: Store,
+    parts: Sequence[Exportable],
+    options: ImageOptions,
+    *,
+    as_index: bool,
+    docker_types: bool,
+    progress: Progress,
+) -> Assembled:
+    """Make and store everything but the layers that may stay elsewhere."""
+    compression = Compression(options.compression.kind, options.compression.level)
+    with progress.task("exporting layers"):
+        blobs = await _layer_blobs(store, parts, compression, force=options.compression.force)
+    images = []
+    for part in parts:
+        images.append(_image(store, part, blobs, options, docker_types=docker_types, progress=progress))
+    if not as_index and len(images) == 1:
+        return Assembled(root=images[0].manifest, images=tuple(images))
+    return Assembled(root=_index(store, images, options, docker_types=docker_types, progress=progress), images=tuple(images))
+
+
+async def _layer_blobs(
+    store: Store, parts: Sequence[Exportable], compression: Compression, *, force: bool
+) -> dict[LayerId, LayerBlob]:
+    """Platforms share layers: each is rendered once."""
+    wanted = dict.fromkeys(layer for part in parts for layer in part.rootfs.layers if layer != EMPTY.digest)
+    made = await aio.all_of(store.layers.blob(layer, compression, force=force) for layer in wanted)
+    return dict(zip(wanted, made, strict=True))
+
+
+def _image(
+    store: Store,
+    part: Exportable,
+    blobs: dict[LayerId, LayerBlob],
+    options: ImageOptions,
+    *,
+    docker_types: bool,
+    progress: Progress,
+) -> AssembledImage:
+    convert = media_types.to_docker if docker_types else media_types.to_oci
+    stack = [_export_layer(store, layer, blobs) for layer in part.rootfs.layers]
+    raw = complete_config(part.config, tuple(stack), epoch=options.source_date_epoch)
+    config = store.content.put(raw, convert(media_types.OCI_CONFIG))
+    layers = tuple(
+        _plain(blobs[layer].descriptor, convert) for layer in part.rootfs.layers if layer != EMPTY.digest
+    )
+    manifest = manifests.build(
+        config,
+        layers,
+        media_type=convert(media_types.OCI_MANIFEST),
+        annotations=_annotations(options.annotations, "manifest", part.platform),
+    )
+    described = store.content.put(manifest.raw, manifest.media_type)
+    with progress.task(f"exporting manifest {described.digest}"), progress.task(f"exporting config {config.digest}"):
+        return AssembledImage(platform=part.platform, manifest=described, config=config, layers=layers)
+
+
+def _export_layer(store: Store, layer: LayerId, blobs: dict[LayerId, LayerBlob]) -> ExportLayer:
+    blob = blobs.get(layer)
+    return ExportLayer(
+        diff_id=blob.diff_id if blob else None,
+        created=store.layers.created(layer),
+        empty=blob is None,
+    )
+
+
+def _plain(descriptor: Descriptor, convert: Callable[[str], str]) -> Descriptor:
+    """A layer in a manifest carries no annotations of the cache or of where it came from."""
+    return Descriptor(
+        media_type=convert(descriptor.media_type), digest=descriptor.digest, size=descriptor.size, urls=descriptor.urls
+    )
+
+
+def _index(
+    store: Store, images: list[AssembledImage], options: ImageOptions, *, docker_types: bool, progress: Progress
+) -> Descriptor:
+    children = tuple(
+        msgspec.structs.replace(
+            image.manifest,
+            platform=image.platform.normalize(),
+            annotations=_annotations(options.annotations, "manifest-descriptor", image.platform),
+        )
+        for image in images
+    )
+    index = indexes.build(
+        children,
+        media_type=media_types.DOCKER_MANIFEST_LIST if docker_types else media_types.OCI_INDEX,
+        annotations=_annotations(options.annotations, "index", None),
+    )
+    root = store.content.put(index.raw, index.media_type)
+    with progress.task(f"exporting manifest list {root.digest}"):
+        return root
+
+
+def _annotations(
+    annotations: tuple[Annotation, ...], kind: AnnotationKind, platform: Platform | None
+) -> tuple[tuple[str, str], ...]:
+    """Those of `kind` for all platforms, then those for this one: the nearer wins."""
+    name = str(platform.normalize()) if platform else None
+    general = {a.key: a.value for a in annotations if a.kind == kind and a.platform is None}
+    own = {a.key: a.value for a in annotations if a.kind == kind and name is not None and a.platform == name}
+    return tuple((general | own).items())

@@ -1,0 +1,54 @@
+"""What every exporter gets: the results, where images come from and go to, and whom to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from trimaran.digest import Digest
+from trimaran.events import Sink
+from trimaran.exporters.assemble import Exportable
+from trimaran.oci.descriptor import Descriptor
+from trimaran.registry.client import Registry
+from trimaran.store.store import Store
+
+
+class ExportContext:
+    """One export of one build. `as_index`: several platforms were asked for, so the result is an index."""
+
+    __slots__ = ("as_index", "names", "now", "parts", "registry", "sink", "store")
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        registry: Registry,
+        parts: Sequence[Exportable],
+        names: tuple[str, ...],
+        as_index: bool,
+        now: int,
+        sink: Sink,
+    ) -> None:
+        self.store = store
+        self.registry = registry
+        self.parts = parts
+        self.names = names
+        self.as_index = as_index
+        self.now = now
+        self.sink = sink
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """What an export reports (reference §1.5): nothing for files, the image for images."""
+
+    root: Descriptor | None = None
+    config: Digest | None = None
+    """Of a single-platform image."""
+    names: tuple[str, ...] = ()
+    stored: bool = False
+
+
+class Exporter(Protocol):
+    async def __call__(self, context: ExportContext) -> Exported: ...

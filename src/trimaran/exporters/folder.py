@@ -1,0 +1,155 @@
+"""Writing a result's files into a folder of the user's: over what is there, never outside it.
+
+Files belong to the user who builds, as with buildx; modes and times are the image's; devices are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from types import TracebackType
+
+from trimaran.errors import Conflict, Denied
+from trimaran.store.entries import FIFO, FILE, FOLDER, HARDLINK, SYMLINK, Entry, Origin
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CHUNK = 1 << 20
+
+
+class FolderWriter:
+    """Entries come in tree order, so that at most the folders on one path are open at a time."""
+
+    def __init__(self, folder: str) -> None:
+        try:
+            os.makedirs(folder, exist_ok=True)
+            self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise Denied(f"write to {folder}: {(error.strerror or '').lower()}", hint="name another dest") from error
+        self._folder = folder
+        self._open: list[tuple[str, int]] = [("", self._root)]
+        self._folders: list[Entry] = []
+
+    def __enter__(self) -> FolderWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for _, fd in reversed(self._open):
+            os.close(fd)
+
+    def write(self, entry: Entry, origin: Origin | None) -> None:
+        parent, _, name = entry.path.rpartition("/")
+        where = self._descend(parent)
+        if entry.kind == FOLDER:
+            self._make_folder(where, name)
+            self._folders.append(entry)
+            return
+        self._remove(where, name)
+        if entry.kind == FILE and origin is not None:
+            self._write_file(where, name, entry, origin)
+        elif entry.kind == SYMLINK:
+            os.symlink(entry.target, name, dir_fd=where)
+            os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=where, follow_symlinks=False)
+        elif entry.kind == HARDLINK:
+            self._link(entry, where, name)
+        elif entry.kind == FIFO:
+            os.mkfifo(name, entry.mode, dir_fd=where)
+
+    def finish(self) -> None:
+        """Set modes and times of folders, innermost first: writing into them is over."""
+        for entry in reversed(self._folders):
+            fd = self._descend(entry.path)
+            os.fchmod(fd, entry.mode)
+            os.utime(fd, ns=(entry.mtime, entry.mtime))
+
+    def delete_others(self, keep: set[str]) -> None:
+        """Remove everything in the folder that is not in `keep`."""
+        pending = [""]
+        while pending:
+            path = pending.pop()
+            where = self._descend(path)
+            for name in os.listdir(where):
+                child = f"{path}/{name}" if path else name
+                mode = os.stat(name, dir_fd=where, follow_symlinks=False).st_mode
+                if child not in keep:
+                    _remove_tree(where, name, mode)
+                elif stat.S_ISDIR(mode):
+                    pending.append(child)
+
+    def _descend(self, path: str) -> int:
+        """The open folder at `path`; every step is checked to be a real folder."""
+        while self._open[-1][0] and self._open[-1][0] != path and not path.startswith(self._open[-1][0] + "/"):
+            os.close(self._open.pop()[1])
+        here = self._open[-1][0]
+        rest = path[len(here) :].strip("/")
+        for name in rest.split("/") if rest else ():
+            fd = os.open(name, _FOLDER_FLAGS, dir_fd=self._open[-1][1])
+            here = f"{here}/{name}" if here else name
+            self._open.append((here, fd))
+        return self._open[-1][1]
+
+    def _make_folder(self, where: int, name: str) -> None:
+        try:
+            os.mkdir(name, 0o755, dir_fd=where)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.stat(name, dir_fd=where, follow_symlinks=False).st_mode):
+                os.unlink(name, dir_fd=where)
+                os.mkdir(name, 0o755, dir_fd=where)
+
+    def _remove(self, where: int, name: str) -> None:
+        try:
+            os.unlink(name, dir_fd=where)
+        except FileNotFoundError:
+            pass
+        except (IsADirectoryError, PermissionError) as error:
+            raise Conflict(f"write {name} to {self._folder}: a folder is in its place", hint="remove it") from error
+
+    def _write_file(self, where: int, name: str, entry: Entry, origin: Origin) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        source = origin.open()
+        try:
+            target = os.open(name, flags, 0o600, dir_fd=where)
+            try:
+                _copy(source, target)
+                os.fchmod(target, entry.mode)
+                os.utime(target, ns=(entry.mtime, entry.mtime))
+            finally:
+                os.close(target)
+        finally:
+            os.close(source)
+
+    def _link(self, entry: Entry, where: int, name: str) -> None:
+        parent, _, first = entry.target.rpartition("/")
+        folder = self._root
+        opened = []
+        try:
+            for part in parent.split("/") if parent else ():
+                folder = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
+                opened.append(folder)
+            os.link(first, name, src_dir_fd=folder, dst_dir_fd=where, follow_symlinks=False)
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+
+def _copy(source: int, target: int) -> None:
+    try:
+        while os.copy_file_range(source, target, 1 << 30):
+            pass
+    except OSError:
+        os.lseek(source, 0, os.SEEK_SET)
+        os.ftruncate(target, 0)
+        os.lseek(target, 0, os.SEEK_SET)
+        while data := os.read(source, _CHUNK):
+            view = memoryview(data)
+            while view:
+                view = view[os.write(target, view) :]
+
+
+def _remove_tree(where: int, name: str, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        shutil.rmtree(name, dir_fd=where)
+    else:
+        os.unlink(name, dir_fd=where)

@@ -1,0 +1,57 @@
+"""`type=image` and `type=registry`: an image in the store under its names, and pushed where that is asked."""
+
+from __future__ import annotations
+
+from trimaran.errors import UsageError
+from trimaran.events import Progress, vertex
+from trimaran.exporters.assemble import Assembled, assemble
+from trimaran.exporters.context import ExportContext, Exported
+from trimaran.exporters.options import ImageOutput
+from trimaran.exporters.push import push_image
+from trimaran.reference import Reference
+
+
+async def export_image(options: ImageOutput, context: ExportContext) -> Exported:
+    names = options.names or context.names
+    if options.push and not names:
+        raise UsageError("push the image: tag is needed when pushing to registry", hint="name it: -t REGISTRY/NAME:TAG")
+    references = [Reference.parse(name) for name in names]
+    with vertex(context.sink, "exporting to image") as progress:
+        image = await assemble(
+            context.store,
+            context.parts,
+            options,
+            as_index=context.as_index,
+            docker_types=options.oci_media_types is False,
+            progress=progress,
+        )
+        if options.store and names:
+            await _keep(context, image, references, fetch=not options.push, progress=progress)
+        if options.push:
+            await push_image(
+                context.store,
+                context.registry,
+                image,
+                references,
+                by_digest=options.push_by_digest,
+                insecure=options.insecure,
+                progress=progress,
+            )
+    config = image.images[0].config.digest if len(image.images) == 1 else None
+    return Exported(
+        root=image.root,
+        config=config,
+        names=tuple(str(reference) for reference in references),
+        stored=options.store and bool(names),
+    )
+
+
+async def _keep(
+    context: ExportContext, image: Assembled, references: list[Reference], *, fetch: bool, progress: Progress
+) -> None:
+    """Name the image in the store. One that was pushed may leave its base's layers where they came from."""
+    if fetch:
+        await context.store.layers.fetch_all([layer for part in context.parts for layer in part.rootfs.layers])
+    for reference in references:
+        with progress.task(f"naming to {reference}"):
+            await context.store.images.put(str(reference), image.root)

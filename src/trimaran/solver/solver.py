@@ -1,0 +1,247 @@
+"""Runs a graph: starts what the plan calls ready, serves from records what was done before.
+
+Law: a hit is a promise, not bytes. Whoever finds a promised layer gone raises `ResultGone`; the solver then forgets the
+record, runs the step that made it again, and everything above it that reads a new id. Equal work runs once: in this
+process by `aio.Once`, between processes under the key's lock. No lock and no slot is held while waiting for another
+step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from trimaran import aio
+from trimaran.digest import Digest
+from trimaran.errors import TrimaranError, located
+from trimaran.events import Progress, Sink, VertexEvent
+from trimaran.graph.vertex import Edge, Vertex
+from trimaran.solver.keys import key_of
+from trimaran.solver.plan import Plan, reachable, readers
+from trimaran.solver.protocols import CacheRecord, Index, KeyInput, Result, ResultGone, Results, Step
+
+T = TypeVar("T")
+
+_RERUNS = 3
+"""How often results may vanish under one request before that is an error of its own."""
+
+
+class Solver:
+    """One build's view of its graph: results by vertex, shared by all requests of that build."""
+
+    def __init__(self, *, make_step: Callable[[Vertex], Step], index: Index, results: Results, sink: Sink) -> None:
+        self._make_step = make_step
+        self._index = index
+        self._results = results
+        self._sink = sink
+        self._done: dict[Digest, tuple[Result, ...]] = {}
+        self._vertices: dict[Digest, Vertex] = {}
+        self._records: dict[Digest, CacheRecord] = {}
+        self._once = aio.Once()
+        self.executed = 0
+        self.cached = 0
+
+    async def solve(self, edges: Sequence[Edge]) -> list[Result]:
+        """The result of each edge. Results are promises: `need` is the way to their bytes."""
+        return await self.need(edges, _as_they_are)
+
+    async def need(self, edges: Sequence[Edge], use: Callable[[list[Result]], Awaitable[T]]) -> T:
+        """Solve `edges` and `use` their results; when one turns out gone, make it again and use anew."""
+        for attempt in range(_RERUNS + 1):
+            try:
+                await self._run(edges)
+                return await use([self._done[edge.vertex.digest][edge.index] for edge in edges])
+            except ResultGone as gone:
+                if attempt == _RERUNS or not self._forget(gone.part):
+                    raise
+        raise AssertionError
+
+    async def _run(self, edges: Sequence[Edge]) -> None:
+        plan = Plan(edges, self._done)
+        for vertex in plan.order:
+            self._announce(vertex)
+        finished: asyncio.Queue[Digest] = asyncio.Queue()
+        async with aio.TaskGroup() as group:
+            while not plan.complete:
+                for vertex in plan.take():
+                    group.start(self._finish(vertex, finished))
+                plan.finish(await finished.get())
+
+    async def _finish(self, vertex: Vertex, finished: asyncio.Queue[Digest]) -> None:
+        await self._once.run(vertex.digest, lambda: self._solve_vertex(vertex))
+        finished.put_nowait(vertex.digest)
+
+    async def _solve_vertex(self, vertex: Vertex) -> None:
+        if vertex.digest in self._done:
+            return
+        step = self._make_step(vertex)
+        inputs = [self._done[edge.vertex.digest][edge.index] for edge in vertex.inputs]
+        work = _Work(vertex, step, self._sink)
+        with located(vertex.hints.where), work:
+            results = await self._results_of(vertex, step, inputs, work)
+        self._done[vertex.digest] = results
+
+    async def _results_of(
+        self, vertex: Vertex, step: Step, inputs: Sequence[Result], work: _Work
+    ) -> tuple[Result, ...]:
+        if not step.remembered:
+            return await work.run(step, inputs)
+        reads = await step.reads(inputs)
+        key = key_of(step.op, reads)
+        if not vertex.hints.ignore_cache:
+            found = self._look_up(vertex, key)
+            if found is not None:
+                work.cached = True
+                self.cached += 1
+                return found
+        before = time.time_ns()
+        async with self._index.lock(key):
+            again = None if vertex.hints.ignore_cache else self._look_up(vertex, key)
+            if again is not None:
+                work.cached = True
+                self.cached += 1
+                return again
+            results = await work.run(step, inputs)
+            self.executed += 1
+            return await self._remember(vertex, step.op, key, reads, results, (time.time_ns() - before) / 1e9)
+
+    def _look_up(self, vertex: Vertex, key: Digest) -> tuple[Result, ...] | None:
+        record = self._index.find(key)
+        if record is None:
+            return None
+        results = self._results.restore(record)
+        if results is None:
+            self._index.drop(key)
+            return None
+        self._records[vertex.digest] = record
+        return results
+
+    async def _remember(
+        self,
+        vertex: Vertex,
+        op: Digest,
+        key: Digest,
+        reads: tuple[KeyInput, ...],
+        results: tuple[Result, ...],
+        seconds: float,
+    ) -> tuple[Result, ...]:
+        earlier = self._index.nearest(op)
+        if earlier is not None:
+            results = await self._results.adopt(earlier, results)
+        record = CacheRecord(
+            key=key,
+            op=op,
+            inputs=reads,
+            results=tuple(self._results.parts(result) for result in results),
+            description=vertex.hints.name,
+            created=time.time_ns(),
+            seconds=seconds,
+        )
+        self._index.save(record)
+        self._records[vertex.digest] = record
+        return results
+
+    def _forget(self, part: str) -> bool:
+        """Drop what promised `part` and everything that reads it; False when nothing here did."""
+        makers = {
+            digest
+            for digest, vertex in self._vertices.items()
+            if digest in self._done and part in self._new_parts(vertex)
+        }
+        if not makers:
+            return False
+        everything = reachable([vertex.edge() for vertex in self._vertices.values()])
+        for digest in readers(everything, makers):
+            self._done.pop(digest, None)
+            record = self._records.pop(digest, None)
+            if record is not None and digest in makers:
+                self._index.drop(record.key)
+        return True
+
+    def _new_parts(self, vertex: Vertex) -> set[str]:
+        """The parts of a vertex's results that its inputs don't have."""
+        own = {part for result in self._done[vertex.digest] for part in self._results.parts(result)}
+        for edge in vertex.inputs:
+            if edge.vertex.digest in self._done:
+                own.difference_update(self._results.parts(self._done[edge.vertex.digest][edge.index]))
+        return own
+
+    def _announce(self, vertex: Vertex) -> None:
+        if vertex.digest not in self._vertices:
+            self._vertices[vertex.digest] = vertex
+            self._sink(_event(vertex))
+
+
+class _Work:
+    """Reports one vertex's start and end, whatever the end is."""
+
+    def __init__(self, vertex: Vertex, step: Step, sink: Sink) -> None:
+        self.cached = False
+        self._vertex = vertex
+        self._step = step
+        self._sink = sink
+        self._started = 0
+        self._ran = 0
+
+    def __enter__(self) -> None:
+        self._started = time.time_ns()
+        self._sink(_event(self._vertex, started=self._started))
+
+    async def run(self, step: Step, inputs: Sequence[Result]) -> tuple[Result, ...]:
+        before = time.time_ns()
+        results = await step.run(inputs, Progress(self._sink, self._vertex.digest))
+        self._ran = time.time_ns() - before
+        self.cached = step.served
+        return results
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        execution = self._step.execution
+        self._sink(
+            _event(
+                self._vertex,
+                started=self._started,
+                completed=time.time_ns(),
+                cached=self.cached and error is None,
+                error=_words(error),
+                execution=execution,
+                emulated=self._ran if execution == "emulated" else 0,
+            )
+        )
+
+
+def _words(error: BaseException | None) -> str:
+    if error is None:
+        return ""
+    if isinstance(error, asyncio.CancelledError):
+        return "context canceled"
+    return str(error) if isinstance(error, TrimaranError) else f"{type(error).__name__}: {error}"
+
+
+def _event(
+    vertex: Vertex,
+    *,
+    started: int = 0,
+    completed: int = 0,
+    cached: bool = False,
+    error: str = "",
+    execution: str = "",
+    emulated: int = 0,
+) -> VertexEvent:
+    return VertexEvent(
+        digest=vertex.digest,
+        name=vertex.hints.name,
+        inputs=tuple(edge.vertex.digest for edge in vertex.inputs),
+        started=started,
+        completed=completed,
+        cached=cached,
+        error=error,
+        progress_group=vertex.hints.progress_group,
+        execution=execution,
+        emulated=emulated,
+    )
+
+
+async def _as_they_are(results: list[Result]) -> list[Result]:
+    return results

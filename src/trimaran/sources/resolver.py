@@ -1,0 +1,173 @@
+"""Which image a name means: asked once per build, pinned for all platforms, own image store first.
+
+Law: a tag is resolved at the registry on every build (its digest may have moved), but documents of a known digest are
+read from the store. Nothing here fetches a layer.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from trimaran import aio
+from trimaran.digest import Digest
+from trimaran.errors import NotFound, TrimaranError
+from trimaran.oci import documents, media_types
+from trimaran.oci import index as indexes
+from trimaran.oci.blobs import Blobs, read_all
+from trimaran.oci.descriptor import Descriptor
+from trimaran.oci.index import Index
+from trimaran.oci.manifest import Manifest
+from trimaran.platforms import Platform, only
+from trimaran.reference import Reference
+from trimaran.registry.client import Registry
+from trimaran.store.store import Store
+
+STORE = "the local image store"
+
+
+class Pinned(msgspec.Struct, frozen=True, kw_only=True):
+    """A name with what it points to now: an index or a manifest."""
+
+    reference: Reference
+    descriptor: Descriptor
+    document: Manifest | Index
+    origin: str
+    """Who answered: STORE or the registry's host."""
+
+
+class PickedImage(msgspec.Struct, frozen=True, kw_only=True):
+    """One platform's image of a pinned name. `blobs` has what is not in the store yet."""
+
+    pinned: Pinned
+    manifest: Manifest
+    platform: Platform | None
+    config: bytes
+    diff_ids: tuple[Digest, ...]
+
+
+class ImageResolver:
+    """Answers of one build. Equal questions are asked once."""
+
+    def __init__(self, store: Store, registry: Registry) -> None:
+        self._store = store
+        self._registry = registry
+        self._pinned: dict[tuple[str, str], Pinned] = {}
+        self._picked: dict[tuple[Digest, Platform], PickedImage] = {}
+        self._once = aio.Once()
+
+    async def resolve(self, reference: Reference, platform: Platform, mode: str = "default") -> PickedImage:
+        """The image of `reference` for `platform`; `mode` default | pull (registry only) | local (store only)."""
+        pinned = await self._once.run(("pin", str(reference), mode), lambda: self._pin(reference, mode))
+        wanted = (pinned.descriptor.digest, platform)
+        return await self._once.run(wanted, lambda: self._pick(pinned, platform))
+
+    def blobs(self, pinned: Pinned) -> Blobs | None:
+        """Where what is not in the store comes from; None for an image of the store."""
+        return None if pinned.origin == STORE else self._registry.repository(pinned.reference)
+
+    async def _pin(self, reference: Reference, mode: str) -> Pinned:
+        known = self._pinned.get((str(reference), mode))
+        if known is None:
+            known = await self._find(reference, mode)
+            self._pinned[str(reference), mode] = known
+            self._pinned[str(reference.with_digest(known.descriptor.digest)), mode] = known
+        return known
+
+    async def _find(self, reference: Reference, mode: str) -> Pinned:
+        if mode != "pull":
+            descriptor = self._store.images.get(str(reference))
+            if descriptor is not None and reference.digest in (None, descriptor.digest):
+                raw = await read_all(self._store.content, descriptor)
+                document = indexes.parse_any(raw, descriptor.media_type)
+                return Pinned(reference=reference, descriptor=descriptor, document=document, origin=STORE)
+        if mode == "local":
+            raise NotFound(f"find image {reference.familiar}: it is not in the local image store")
+        return await self._ask_registry(reference)
+
+    async def _ask_registry(self, reference: Reference) -> Pinned:
+        repository = self._registry.repository(reference)
+        wanted = str(reference.digest or reference.tag)
+        descriptor = await repository.resolve(wanted)
+        if await self._store.content.has(descriptor):
+            raw = await read_all(self._store.content, descriptor)
+        else:
+            descriptor, raw = await repository.get_manifest(str(descriptor.digest))
+            self._store.content.put(raw, descriptor.media_type)
+        document = indexes.parse_any(raw, descriptor.media_type)
+        return Pinned(reference=reference, descriptor=descriptor, document=document, origin=repository.host)
+
+    async def _pick(self, pinned: Pinned, platform: Platform) -> PickedImage:
+        known = self._picked.get((pinned.descriptor.digest, platform))
+        if known is not None:
+            return known
+        manifest, found = await self._manifest(pinned, platform)
+        config = await self._document(pinned, manifest.config)
+        picked = PickedImage(
+            pinned=pinned,
+            manifest=manifest,
+            platform=found or _platform_of(config),
+            config=config,
+            diff_ids=_diff_ids(config, manifest, pinned),
+        )
+        self._picked[pinned.descriptor.digest, platform] = picked
+        return picked
+
+    async def _manifest(self, pinned: Pinned, platform: Platform) -> tuple[Manifest, Platform | None]:
+        if isinstance(pinned.document, Manifest):
+            return pinned.document, None
+        candidates = [
+            child
+            for child in pinned.document.manifests
+            if media_types.is_manifest(child.media_type) and child.platform is not None
+        ]
+        best = only(platform).best([child.platform for child in candidates if child.platform is not None])
+        if best is None:
+            offered = ", ".join(str(child.platform) for child in candidates if str(child.platform) != "unknown/unknown")
+            raise NotFound(
+                f"pick an image of {pinned.reference.familiar} for {platform}: no match for platform in manifest",
+                hint=f"it has {offered or 'no image manifests'}",
+            )
+        child = candidates[best]
+        document = indexes.parse_any(await self._document(pinned, child), child.media_type)
+        if not isinstance(document, Manifest):
+            raise NotFound(f"pick an image of {pinned.reference.familiar} for {platform}: the index holds an index")
+        return document, child.platform
+
+    async def _document(self, pinned: Pinned, descriptor: Descriptor) -> bytes:
+        """A manifest or config, from the store or else from where the name was found, and kept."""
+        if await self._store.content.has(descriptor):
+            return await read_all(self._store.content, descriptor)
+        source = self.blobs(pinned)
+        if source is None:
+            raise NotFound(f"read {descriptor.digest} of {pinned.reference.familiar}: it is gone from the store")
+        if media_types.is_manifest(descriptor.media_type):
+            _, raw = await self._registry.repository(pinned.reference).get_manifest(str(descriptor.digest))
+        else:
+            raw = await read_all(source, descriptor)
+        self._store.content.put(raw, descriptor.media_type)
+        return raw
+
+
+def _platform_of(config: bytes) -> Platform | None:
+    try:
+        fields = documents.check(config, "image config")
+    except TrimaranError:
+        return None
+    system, architecture = fields.get("os"), fields.get("architecture")
+    if not isinstance(system, str) or not isinstance(architecture, str) or not system:
+        return None
+    return Platform(system, architecture, str(fields.get("variant") or ""))
+
+
+def _diff_ids(config: bytes, manifest: Manifest, pinned: Pinned) -> tuple[Digest, ...]:
+    rootfs = documents.check(config, "image config").get("rootfs")
+    listed = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
+    diff_ids = tuple(Digest.parse(text) for text in listed or () if isinstance(text, str))
+    if len(diff_ids) != len(manifest.layers):
+        from trimaran.errors import Corrupt
+
+        raise Corrupt(
+            f"read image {pinned.reference.familiar}: "
+            f"its config names {len(diff_ids)} layers, its manifest {len(manifest.layers)}"
+        )
+    return diff_ids

@@ -1,0 +1,51 @@
+"""What steps of one build share: the store, the sources, the sandbox, and how many processes may run at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from trimaran.executor.runtime import Runtime
+from trimaran.executor.spec import Network
+from trimaran.platforms import Platform
+from trimaran.solver.protocols import Result
+from trimaran.sources import Source
+from trimaran.sources.local import LocalRoot
+from trimaran.steps.views import RootfsView, View
+from trimaran.store.rootfs import Rootfs
+from trimaran.store.store import Store
+
+
+class StepContext:
+    """One per build. `now` (ns) is the mtime of what the build itself makes: one time, so that equal is equal."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        sources: Mapping[str, Source],
+        runtime: Callable[[], Runtime],
+        slots: int,
+        now: int,
+        host: Platform,
+        network: Network = "host",
+    ) -> None:
+        self.store = store
+        self.sources = sources
+        self._runtime = runtime
+        self.slots = asyncio.Semaphore(slots)
+        self.now = now
+        self.host = host
+        self.network = network
+
+    @property
+    def runtime(self) -> Runtime:
+        """NotFound where RUN cannot run: neither crun nor runc."""
+        return self._runtime()
+
+    async def view(self, result: Result) -> View:
+        """What of `result` can be read."""
+        if isinstance(result, LocalRoot):
+            return result
+        assert isinstance(result, Rootfs)
+        return RootfsView(self.store, result, await self.store.roots.tree(result))

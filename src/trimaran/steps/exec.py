@@ -1,0 +1,153 @@
+"""How an ExecOp runs: mount the root, start the process in the sandbox, keep what it changed as a layer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+
+from trimaran.errors import NotFound, StepFailed, Unsupported
+from trimaran.events import Progress
+from trimaran.executor import emulation
+from trimaran.executor.runtime import Exit
+from trimaran.executor.spec import DEFAULT_HOSTNAME, DEFAULT_SHM_SIZE, ExecSpec, HostAlias, Ulimit
+from trimaran.executor.spec import Mount as SpecMount
+from trimaran.graph.ops import ExecOp, Mount, MountType, NetMode, SecurityMode
+from trimaran.graph.vertex import Vertex
+from trimaran.platforms import Platform
+from trimaran.solver.protocols import KeyInput, Result
+from trimaran.steps.context import StepContext
+from trimaran.steps.identity import exec_op_identity
+from trimaran.steps.users import Identity, exec_identity
+from trimaran.store.entries import EMPTY
+from trimaran.store.rootfs import MountedRootfs, Rootfs
+
+_SMALL_FILE = 4 << 20
+_TAIL = 10
+_DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class ExecStep:
+    """See `solver.protocols.Step`."""
+
+    remembered = True
+    served = False
+
+    def __init__(self, vertex: Vertex, context: StepContext) -> None:
+        assert isinstance(vertex.op, ExecOp)
+        self._op = vertex.op
+        self._name = vertex.hints.name
+        self._platform: Platform = vertex.constraints.platform or context.host
+        self._context = context
+        self.op = exec_op_identity(self._op, vertex.constraints.platform)
+        self.execution = ""
+
+    async def reads(self, inputs: Sequence[Result]) -> tuple[KeyInput, ...]:
+        """The ids of the roots it sees: a process may read anything of them."""
+        seen = sorted({mount.input for mount in self._op.mounts if mount.input >= 0})
+        return tuple(KeyInput(f"rootfs {number}", inputs[number].id) for number in seen)
+
+    async def run(self, inputs: Sequence[Result], progress: Progress) -> tuple[Result, ...]:
+        root = self._root(inputs)
+        identity = await self._identity(root)
+        await self._context.store.roots.prepare(root)
+        async with (
+            self._context.slots,
+            self._context.store.roots.mount(root, writable=True) as mounted,
+        ):
+            self._examine(mounted.path)
+            await self._execute(mounted, identity, progress)
+            layer = await mounted.commit()
+        if layer is None:
+            layer = await self._context.store.layers.add(EMPTY, {})
+        return (Rootfs((*root.layers, layer)),)
+
+    def _root(self, inputs: Sequence[Result]) -> Rootfs:
+        """What is mounted at "/": the only output this version keeps."""
+        for mount in self._op.mounts:
+            if mount.dest == "/":
+                root = inputs[mount.input] if mount.input >= 0 else Rootfs(())
+                assert isinstance(root, Rootfs)
+                return root
+        raise NotFound("run a process: no mount at /")
+
+    async def _identity(self, root: Rootfs) -> Identity:
+        user = self._op.meta.user
+        if user in ("", "root", "0", "0:0", "root:root"):
+            return exec_identity(user, b"root:x:0:0:\n", await self._small(root, "etc/group"))
+        return exec_identity(user, await self._small(root, "etc/passwd"), await self._small(root, "etc/group"))
+
+    async def _small(self, root: Rootfs, path: str) -> bytes:
+        try:
+            return await self._context.store.roots.read_file(root, path, _SMALL_FILE)
+        except NotFound:
+            return b""
+
+    def _examine(self, rootfs: str) -> None:
+        """Say native, cross or emulated; refuse before the start what this machine cannot run."""
+        meta = self._op.meta
+        path = next((v[5:] for v in reversed(self._environment()) if v.startswith("PATH=")), "")
+        self.execution = emulation.examine(
+            rootfs, meta.args, path, cwd=meta.cwd or "/", platform=self._platform, host=self._context.host
+        )
+
+    async def _execute(self, mounted: MountedRootfs, identity: Identity, progress: Progress) -> None:
+        tail: deque[bytes] = deque(maxlen=_TAIL + 1)
+
+        def output(stream: int, data: bytes) -> None:
+            tail.extend(data.splitlines(keepends=True)[-_TAIL - 1 :])
+            progress.log(data, stream)
+
+        exit_status = await self._context.runtime.run(self.spec(identity), mounted.path, output=output)
+        if exit_status.code not in (self._op.meta.valid_exit_codes or (0,)):
+            raise self._failed(exit_status, b"".join(tail))
+
+    def spec(self, identity: Identity) -> ExecSpec:
+        """The process for the runtime: the op's own words and nothing of this process."""
+        op, meta = self._op, self._op.meta
+        return ExecSpec(
+            args=meta.args,
+            environment=self._environment(),
+            cwd=meta.cwd or "/",
+            uid=identity.uid,
+            gid=identity.gid,
+            additional_gids=identity.additional_gids,
+            hostname=meta.hostname or DEFAULT_HOSTNAME,
+            mounts=tuple(_spec_mount(mount) for mount in op.mounts if mount.dest != "/" and mount.dest != "/dev/shm"),
+            network=self._context.network if op.network == NetMode.UNSET else _NETWORK[op.network],
+            security="insecure" if op.security == SecurityMode.INSECURE else "sandbox",
+            ulimits=tuple(Ulimit(limit.name, limit.soft, limit.hard) for limit in meta.ulimits),
+            shm_size=next((m.tmpfs_size for m in op.mounts if m.dest == "/dev/shm"), 0) or DEFAULT_SHM_SIZE,
+            extra_hosts=tuple(HostAlias(host.host, host.ip) for host in meta.extra_hosts),
+        )
+
+    def _environment(self) -> tuple[str, ...]:
+        """Proxies first: an ENV of the image wins over them."""
+        environment = (*(f"{name}={value}" for name, value in self._op.meta.proxy_env), *self._op.meta.env)
+        return environment if any(v.startswith("PATH=") for v in environment) else (_DEFAULT_PATH, *environment)
+
+    def _failed(self, exit_status: Exit, tail: bytes) -> StepFailed:
+        words = " ".join(self._op.meta.args)
+        message = f'process "{words}" did not complete successfully: exit code: {exit_status.code}'
+        hint = ""
+        if exit_status.oom:
+            message += ": killed for lack of memory"
+            hint = "the machine (or the step's limit) has too little memory for it"
+        elif exit_status.code == 139 and self.execution == "emulated":
+            hint = f"it crashed under emulation of {self._platform}: cross-compile with FROM --platform=$BUILDPLATFORM"
+        lines = tail.decode("utf-8", "replace").splitlines()[-_TAIL:]
+        return StepFailed(message, exit_code=exit_status.code, vertex=self._name, tail=tuple(lines), hint=hint)
+
+
+_NETWORK = {NetMode.HOST: "host", NetMode.NONE: "none"}
+
+
+def _spec_mount(mount: Mount) -> SpecMount:
+    if mount.type == MountType.TMPFS:
+        return SpecMount(target=mount.dest, kind="tmpfs", size=mount.tmpfs_size or None)
+    raise Unsupported(
+        f"mount {mount.dest}: RUN --mount=type={mount.type.name.lower()} is not supported yet",
+        hint="COPY what the step needs, or use a BuildKit builder",
+    )
+
+
+

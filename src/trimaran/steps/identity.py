@@ -1,0 +1,58 @@
+"""What names an op in a cache key: its fields, less those that don't decide the result.
+
+Pure (reference §4.2). Left out: proxies, secrets' and ssh sockets' contents (they are never here), addresses of extra
+hosts, ids of cache mounts, and of a copy's source path all but its shape: moving a folder is no reason to copy again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from trimaran.digest import Digest
+from trimaran.graph.ops import (
+    CacheOptions,
+    CopyAction,
+    ExecOp,
+    FileOp,
+    HostIP,
+    Mount,
+    Op,
+)
+from trimaran.platforms import Platform
+
+
+def exec_op_identity(op: ExecOp, platform: Platform | None) -> Digest:
+    meta = msgspec.structs.replace(
+        op.meta, proxy_env=(), extra_hosts=tuple(HostIP(host.host, "") for host in op.meta.extra_hosts)
+    )
+    mounts = tuple(_mount(mount) for mount in op.mounts)
+    plain = msgspec.structs.replace(op, meta=meta, mounts=mounts)
+    return _digest(b"exec", plain, [platform.os, platform.architecture, platform.variant] if platform else [])
+
+
+def file_op_identity(op: FileOp) -> Digest:
+    actions = []
+    for action in op.actions:
+        work = action.work
+        if isinstance(work, CopyAction):
+            work = msgspec.structs.replace(work, src="")
+        actions.append(msgspec.structs.replace(action, work=work))
+    return _digest(b"file", FileOp(tuple(actions)), [])
+
+
+def plain_identity(kind: bytes, op: Op) -> Digest:
+    return _digest(kind, op, [])
+
+
+def _mount(mount: Mount) -> Mount:
+    if mount.cache is not None:
+        return msgspec.structs.replace(mount, cache=CacheOptions(""))
+    return mount
+
+
+def _digest(kind: bytes, op: Op, extra: list[str]) -> Digest:
+    hasher = hashlib.sha256(b"trimaran." + kind + b".1\0")
+    hasher.update(msgspec.msgpack.encode([msgspec.to_builtins(op), extra]))
+    return Digest.of_hash(hasher)

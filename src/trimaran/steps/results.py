@@ -1,0 +1,62 @@
+"""Records become results again, and new results are compared with earlier ones: `solver.protocols.Results`."""
+
+from __future__ import annotations
+
+from trimaran.errors import TrimaranError
+from trimaran.solver.protocols import CacheRecord, Result
+from trimaran.store.entries import FILE, EntryList
+from trimaran.store.rootfs import Rootfs
+from trimaran.store.store import Store
+
+
+class StoreResults:
+    """Results are stacks of layers of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def restore(self, record: CacheRecord) -> tuple[Result, ...] | None:
+        """None when a layer's promise cannot be kept any more."""
+        for parts in record.results:
+            if not all(self._store.layers.present(layer) for layer in parts):
+                return None
+        return tuple(Rootfs(parts) for parts in record.results)
+
+    def parts(self, result: Result) -> tuple[str, ...]:
+        return result.layers if isinstance(result, Rootfs) else ()
+
+    async def adopt(self, earlier: CacheRecord, now: tuple[Result, ...]) -> tuple[Result, ...]:
+        """See the protocol. Only the newest layer of each result is compared: what is below it is an input."""
+        if len(earlier.results) != len(now):
+            return now
+        adopted = []
+        for parts, result in zip(earlier.results, now, strict=True):
+            assert isinstance(result, Rootfs)
+            if parts and result.layers and await self._same(parts[-1], result.layers[-1]):
+                adopted.append(Rootfs((*result.layers[:-1], parts[-1])))
+            else:
+                adopted.append(result)
+        return tuple(adopted)
+
+    async def _same(self, earlier: str, now: str) -> bool:
+        """Whether two layers have equal entry lists but for mtime. Headers first: contents are hashed only then."""
+        layers = self._store.layers
+        if earlier == now:
+            return True
+        if not layers.present(earlier):
+            return False
+        try:
+            before, after = await layers.entries(earlier), await layers.entries(now)
+            if len(before) != len(after) or _headers(before) != _headers(after):
+                return False
+            files = [entry.path for entry in after if entry.kind == FILE]
+            return await layers.digests(earlier, files) == await layers.digests(now, files)
+        except TrimaranError:
+            return False
+
+
+def _headers(entries: EntryList) -> list[object]:
+    return [
+        (e.path, e.kind, e.mode, e.uid, e.gid, e.size if e.kind == FILE else 0, e.target, e.major, e.minor, e.xattrs)
+        for e in entries
+    ]

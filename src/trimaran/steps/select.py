@@ -1,0 +1,149 @@
+"""What a COPY or ADD takes from its source: which paths, found by wildcard, with everything below them.
+
+Pure, on trees. The rules are those of BuildKit's file op (fsutil's copy): Go's filepath.Match per component, symbolic
+links followed inside the source's root only, sources taken in tree order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import msgspec
+
+from trimaran.digest import Digest
+from trimaran.errors import NotFound
+from trimaran.graph.ops import CopyAction
+from trimaran.patterns import GlobError, glob_match
+from trimaran.store.entries import FILE, FOLDER, Entry
+from trimaran.store.tree import Tree
+
+
+class Source(msgspec.Struct, frozen=True):
+    """One matched source: its path as written (for its name) and the path it is really at."""
+
+    path: str
+    followed: str
+    entry: Entry
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
+
+
+class MissingSource(NotFound):
+    """A source of COPY or ADD is not there; `path` for whoever can say why (ignored, misspelt)."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f'"/{path}": not found')
+        self.path = path
+
+
+def sources(tree: Tree, action: CopyAction) -> list[Source]:
+    """The sources `action` names; MissingSource when a plain path (or a wildcard that must match) finds nothing."""
+    source = clean(action.src)
+    if not action.allow_wildcard or not has_wildcard(source):
+        return [_source(tree, source)]
+    found = [_source(tree, path) for path in _expand(tree, source)]
+    if not found and not action.allow_empty_wildcard:
+        raise MissingSource(source)
+    return found
+
+
+def clean(path: str) -> str:
+    """As Go's filepath.Clean under "/": no leading slash, no dot parts, nothing above the root."""
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def has_wildcard(path: str) -> bool:
+    return any(character in path for character in "*?[\\")
+
+
+def _source(tree: Tree, path: str) -> Source:
+    followed = tree.resolve(path, follow_last=True)
+    entry = tree.get(followed)
+    if entry is None:
+        if followed:
+            raise MissingSource(path)
+        entry = Entry("", FOLDER, 0o755)
+    return Source(path, followed, entry)
+
+
+def _expand(tree: Tree, pattern: str) -> Iterator[str]:
+    """Paths that match, in tree order; a matched folder is not entered."""
+    parts = pattern.split("/")
+    plain = 0
+    while plain < len(parts) and not has_wildcard(parts[plain]):
+        plain += 1
+    start = "/".join(parts[:plain])
+    wanted = parts[plain:]
+    todo = [(start, 0)]
+    while todo:
+        folder, depth = todo.pop()
+        followed = tree.resolve(folder)
+        if not tree.is_folder(followed):
+            continue
+        matched = [name for name in tree.children(followed) if name_matches(wanted[depth], name)]
+        here = [f"{folder}/{name}" if folder else name for name in matched]
+        if depth == len(wanted) - 1:
+            yield from here
+        else:
+            todo.extend((path, depth + 1) for path in reversed(here))
+
+
+def name_matches(pattern: str, name: str) -> bool:
+    """Go's filepath.Match on one name; a malformed pattern matches nothing."""
+    try:
+        return glob_match(pattern, name)
+    except GlobError:
+        return False
+
+
+def below(tree: Tree, source: Source) -> Iterator[tuple[str, Entry]]:
+    """(path relative to the source, entry) of everything below a source folder, in tree order, itself left out."""
+    cut = len(source.followed) + 1 if source.followed else 0
+    for entry in tree.walk(source.followed):
+        if entry.path != source.followed:
+            yield entry.path[cut:], entry
+
+
+def files(tree: Tree, chosen: list[Source]) -> list[str]:
+    """Paths of every file whose content the copy reads."""
+    paths = [source.followed for source in chosen if source.entry.kind == FILE]
+    for source in chosen:
+        if source.entry.kind == FOLDER:
+            paths.extend(entry.path for _, entry in below(tree, source) if entry.kind == FILE)
+    return paths
+
+
+def digest(tree: Tree, chosen: list[Source], contents: Mapping[str, str]) -> Digest:
+    """Of all that a copy of `chosen` depends on: names, headers but times, links, xattrs, contents."""
+    hasher = hashlib.sha256()
+    for source in chosen:
+        _feed(hasher, source.name if source.entry.kind != FOLDER else "", source.entry, contents)
+        if source.entry.kind == FOLDER:
+            for relative, entry in below(tree, source):
+                _feed(hasher, relative, entry, contents)
+        hasher.update(b"\1")
+    return Digest.of_hash(hasher)
+
+
+def _feed(hasher: hashlib._Hash, relative: str, entry: Entry, contents: Mapping[str, str]) -> None:
+    words = (
+        relative,
+        entry.kind,
+        f"{entry.mode:o} {entry.uid} {entry.gid} {entry.major} {entry.minor}",
+        entry.target,
+        contents.get(entry.path, ""),
+    )
+    for word in words:
+        data = word.encode("utf-8", "surrogateescape")
+        hasher.update(b"%d:" % len(data) + data)
+    for name, value in entry.xattrs:
+        hasher.update(b"x%d:%d:" % (len(name), len(value)) + name.encode("utf-8", "surrogateescape") + value)
