@@ -1,0 +1,166 @@
+"""One host of a registry spoken to as it wants: base URL found by trying, 401s answered, redirects followed naked.
+
+Law: a redirect's target never gets an Authorization header (T51, T52) unless it is the very same origin; only GET and
+HEAD follow redirects. What is not a success leaves as an error with the host, the URL and a hint.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from trimaran import events
+from trimaran.errors import TrimaranError
+from trimaran.registry import errors
+from trimaran.registry.auth import Authority, Scope, reaches_inward
+from trimaran.registry.errors import ConnectFailed, NotHttp, RegistryDenied, RegistryError, RegistryUnavailable
+from trimaran.registry.hosts import Host, Hosts
+from trimaran.registry.http import Client, Exchange, Headers, Response
+from trimaran.registry.urls import Url
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REDIRECT_LIMIT = 5
+_ERROR_LIMIT = 1 << 20
+
+
+class Endpoint:
+    """A host with the pool and the credentials to speak to it; shared by all its repositories."""
+
+    def __init__(self, host: Host, client: Client, authority: Authority, hosts: Hosts) -> None:
+        self.host = host
+        self._client = client
+        self._authority = authority
+        self._hosts = hosts
+        self._base: Url | None = None if len(host.bases) > 1 else host.bases[0]
+
+    async def base(self) -> Url:
+        """The base URL that speaks; found by asking `GET /v2/` where the scheme is not settled."""
+        if self._base is None:
+            self._base = await self._find_base()
+        return self._base
+
+    async def _find_base(self) -> Url:
+        first: ConnectFailed | None = None
+        for candidate in self.host.bases:
+            try:
+                async with self._client.request("GET", candidate, [], trust=self.host.trust) as response:
+                    body = await response.read_all(_ERROR_LIMIT)
+                if response.status == 400 and b"HTTPS" in body:
+                    continue  # what Go's and nginx's TLS servers say to plain HTTP
+                return candidate
+            except (ConnectFailed, RegistryUnavailable) as error:
+                spoke = not isinstance(error, ConnectFailed) or isinstance(error, NotHttp)
+                first = first or (error if isinstance(error, ConnectFailed) else NotHttp(str(error)))
+                if not spoke and candidate.port == self.host.bases[-1].port:
+                    break  # nobody listens there: the other scheme finds nobody either
+        raise first or NotHttp(f"GET {self.host.bases[-1].redacted}: no registry there")
+
+    async def url(self, path: str, query: dict[str, str] | None = None) -> Url:
+        """`path` (relative to `/v2/`) here; a mirror is told whose names these are, as containerd does."""
+        base = await self.base()
+        pairs = dict(query or {})
+        if self.host.mirror_of:
+            pairs["ns"] = self.host.mirror_of
+        return Url(base.scheme, base.host, base.port, base.target + path).with_query(pairs)
+
+    @asynccontextmanager
+    async def request(
+        self,
+        method: str,
+        url: Url,
+        *,
+        scopes: tuple[Scope, ...],
+        headers: Headers | None = None,
+        body: bytes = b"",
+        accept: tuple[int, ...] = (200,),
+        sink: events.Sink = events.discard,
+    ) -> AsyncIterator[Response]:
+        """The answer of `url` with a status in `accept`; any other is raised. `url` may lie on another host."""
+        headers = headers or []
+        for attempt in range(2):
+            async with self._redirected(method, url, headers, body, scopes=scopes, sink=sink) as (response, at_home):
+                if response.status == 401 and at_home and attempt == 0:
+                    await response.read_all(_ERROR_LIMIT)
+                    base = await self.base()
+                    if await self._authority.answer(self.host, base, response, scopes, sink) is not None:
+                        continue
+                if response.status not in accept:
+                    raise await self.refusal(method, url, response)
+                yield response
+                return
+
+    @asynccontextmanager
+    async def _redirected(
+        self, method: str, url: Url, headers: Headers, body: bytes, *, scopes: tuple[Scope, ...], sink: events.Sink
+    ) -> AsyncIterator[tuple[Response, bool]]:
+        """The answer after redirects, and whether it came from this host itself."""
+        base = await self.base()
+        for _ in range(_REDIRECT_LIMIT + 1):
+            at_home = url.origin == base.origin
+            sent = headers
+            if at_home:
+                authorization = await self._authority.header(self.host, base, scopes, sink)
+                if authorization:
+                    sent = [*headers, ("Authorization", authorization)]
+            trust = self.host.trust if at_home else self._hosts.trust_of(url.netloc)
+            async with self._client.request(method, url, sent, body=body, trust=trust) as response:
+                location = response.headers.get("location", "")
+                if response.status in _REDIRECTS and location and method in ("GET", "HEAD"):
+                    await response.read_all(_ERROR_LIMIT)
+                    url = self._next(url, location)
+                    continue
+                yield response, at_home
+                return
+        raise RegistryUnavailable(f"{method} {url.redacted}: more than {_REDIRECT_LIMIT} redirects")
+
+    @staticmethod
+    def _next(url: Url, location: str) -> Url:
+        target = url.join(location)
+        if url.scheme == "https" and target.scheme != "https":
+            raise RegistryDenied(f"follow redirect of {url.redacted}: it leads to plain HTTP at {target.netloc}")
+        if reaches_inward(url, target):
+            raise RegistryDenied(f"follow redirect of {url.redacted}: it leads into this machine ({target.netloc})")
+        return target
+
+    @asynccontextmanager
+    async def upload(
+        self,
+        method: str,
+        url: Url,
+        length: int | None,
+        *,
+        scopes: tuple[Scope, ...],
+        headers: Headers,
+        sink: events.Sink = events.discard,
+    ) -> AsyncIterator[Exchange]:
+        """An exchange whose body the caller streams; `url`, an upload's Location, gets no credentials elsewhere."""
+        base = await self.base()
+        at_home = url.origin == base.origin
+        if at_home:
+            authorization = await self._authority.header(self.host, base, scopes, sink)
+            if authorization:
+                headers = [*headers, ("Authorization", authorization)]
+        trust = self.host.trust if at_home else self._hosts.trust_of(url.netloc)
+        async with self._client.exchange(method, url, headers, length=length, trust=trust) as exchange:
+            yield exchange
+
+    async def expired(self, scopes: tuple[Scope, ...]) -> None:
+        """A streamed request got 401: what we have is stale."""
+        self._authority.forget(await self.base(), scopes)
+
+    async def refusal(self, method: str, url: Url, response: Response) -> RegistryError:
+        """The error that an unwelcome answer is."""
+        try:
+            raw = b"" if method == "HEAD" else await response.read_all(_ERROR_LIMIT)
+        except TrimaranError:
+            raw = b""
+        retry_after = errors.parse_retry_after(response.headers.get("retry-after", ""), time.time())
+        answer = errors.answer_of(method, str(url), response.status, raw, retry_after)
+        hint = self._authority.hint(self.host) if response.status in (401, 403) else ""
+        if response.status == 429:
+            hint = f'log in for a higher limit, or add a mirror: [registry."{self.host.name}"] mirrors = ["HOST"]'
+        if response.status in _REDIRECTS:
+            location = errors.redact(response.headers.get("location", ""))[:200]
+            hint = f"it redirects to {location}, which is followed for reading only"
+        return errors.from_answer(answer, reason=response.reason, hint=hint)
