@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import random
+import sys
+import zlib
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trimaran.aio import Cancel
+from trimaran.errors import Cancelled, Corrupt, UsageError
+from trimaran.store import compression as c
+from trimaran.store.compression import Bounds, Compression, compress, decompress, kind_of
+
+KINDS = [
+    Compression("gzip"), Compression("gzip", 0), Compression("gzip", 1), Compression("gzip", 9),
+    Compression("zstd"), Compression("zstd", 1), Compression("zstd", 12), Compression("uncompressed"),
+]  # fmt: skip
+
+
+def sample(size, seed=1):
+    source = random.Random(seed)
+    words = [source.randbytes(source.randint(2, 12)) for _ in range(300)]
+    return b"".join(source.choices(words, k=size // 6))[:size]
+
+
+DATA = sample(5_300_000)
+
+
+def packed(compression, data, step=1 << 20):
+    out = []
+    writer = compress(Cancel(), out.append, compression)
+    for at in range(0, len(data), step):
+        writer.write(data[at : at + step])
+    writer.close()
+    return b"".join(out)
+
+
+def unpacked(data, *, bounds=None, piece=65536, step=None):
+    stream = io.BytesIO(data)
+    read = decompress(lambda size: stream.read(min(size, step or size)), bounds)
+    return b"".join(iter(lambda: read(piece), b""))
+
+
+@pytest.mark.parametrize("compression", KINDS, ids=lambda k: k.identity)
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, len(DATA)])
+def test_what_is_packed_is_unpacked(compression, size):
+    assert unpacked(packed(compression, DATA[:size])) == DATA[:size]
+
+
+def test_other_programs_read_it():
+    assert gzip.decompress(packed(Compression("gzip"), DATA)) == DATA
+    decoder = zlib.decompressobj(31)
+    assert decoder.decompress(packed(Compression("gzip"), DATA)) == DATA
+    assert (decoder.eof, decoder.unused_data) == (True, b""), "one member: some readers stop after the first"
+    assert zstandard.ZstdDecompressor().stream_reader(packed(Compression("zstd"), DATA)).readall() == DATA
+
+
+@pytest.mark.parametrize("compression", KINDS, ids=lambda k: k.identity)
+def test_bytes_do_not_depend_on_how_it_was_written_nor_on_threads(compression, monkeypatch):
+    expected = packed(compression, DATA)
+    assert packed(compression, DATA, 333_333) == expected
+    assert packed(compression, DATA, len(DATA)) == expected
+    for threads in (1, 5):
+        monkeypatch.setattr(c, "_THREADS", threads)
+        monkeypatch.setattr(c, "_pool", None)
+        assert packed(compression, DATA, 100_000) == expected
+
+
+def test_the_encoder_is_pinned():
+    """A change here needs a new identity: blobs of the same content are found again by it."""
+    pins = {
+        "gzip-isal-1/2": "ebcf06126c5e42998400c74013ec8cd2e21dbc99e50a898f7437eae2bb70e79d",
+        "gzip-isal-1/1": "191c1c37d734bc580d4695b09e8420c98949219203d22e5a1f9f8f5635e8724b",
+    }
+    for level, identity in ((None, "gzip-isal-1/2"), (3, "gzip-isal-1/1")):
+        compression = Compression("gzip", level)
+        assert compression.identity == identity
+        assert hashlib.sha256(packed(compression, DATA)).hexdigest() == pins[identity]
+
+
+def test_without_isal_zlib_serves_under_another_name(monkeypatch):
+    monkeypatch.setitem(sys.modules, "isal", None)
+    monkeypatch.setitem(sys.modules, "isal.isal_zlib", None)
+    assert Compression("gzip").identity == "gzip-zlib-1/6"
+    data = packed(Compression("gzip"), DATA[:1_500_000])
+    assert gzip.decompress(data) == DATA[:1_500_000]
+    assert unpacked(data) == DATA[:1_500_000]
+
+
+@given(st.lists(st.binary(max_size=300), min_size=1, max_size=4), st.integers(1, 50), st.integers(1, 100))
+def test_members_in_a_row_and_any_piece_size(contents, step, piece):
+    whole = b"".join(contents)
+    assert unpacked(b"".join(gzip.compress(x) for x in contents) + bytes(7), step=step, piece=piece) == whole
+    assert unpacked(b"".join(zstandard.compress(x) for x in contents), step=step, piece=piece) == whole
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+def test_damage_is_corrupt(kind):
+    data = packed(Compression(kind), DATA[:2_000_000])
+    damaged = bytearray(data)
+    damaged[len(data) // 2] ^= 0x55
+    with pytest.raises(Corrupt):
+        unpacked(bytes(damaged))
+    with pytest.raises(Corrupt):
+        unpacked(data + b"rubbish")
+
+
+def test_gzip_that_ends_early_is_corrupt():
+    data = packed(Compression("gzip"), DATA[:2_000_000])
+    for cut in (5, 100, len(data) // 2, len(data) - 1):
+        with pytest.raises(Corrupt):
+            unpacked(data[:cut])
+    broken = bytearray(data)
+    broken[-5] ^= 1
+    with pytest.raises(Corrupt):
+        unpacked(bytes(broken))
+
+
+def test_bombs_are_stopped_and_zeros_are_no_bomb():
+    zeros = bytes(30 << 20)
+    small = Bounds(ratio=2000, free=1 << 20)
+    assert unpacked(packed(Compression("gzip"), zeros), bounds=small) == zeros
+    with pytest.raises(Corrupt, match="bomb"):
+        unpacked(packed(Compression("zstd", 19), zeros), bounds=small)
+    with pytest.raises(Corrupt, match="bomb"):
+        unpacked(gzip.compress(zeros), bounds=Bounds(size=20 << 20))
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+def test_one_read_never_gives_more_than_asked(kind):
+    read = decompress(io.BytesIO(packed(Compression(kind), bytes(20 << 20))).read)
+    assert len(read(1000)) <= 1000
+
+
+def test_windows_that_eat_memory_are_refused():
+    parameters = zstandard.ZstdCompressionParameters(window_log=28, compression_level=1)
+    data = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+    with pytest.raises(Corrupt):
+        unpacked(data.compress(b"x" * 100) + data.flush())
+
+
+def test_plain_bytes_pass():
+    assert unpacked(b"") == b""
+    assert unpacked(b"\x1f") == b"\x1f"
+    assert unpacked(b"plain") == b"plain"
+
+
+def test_cancelled_work_stops():
+    cancel = Cancel()
+    writer = compress(cancel, lambda data: None, Compression("gzip"))
+    writer.write(DATA)
+    cancel.set()
+    with pytest.raises(Cancelled):
+        writer.write(DATA)
+
+
+def test_kinds_levels_and_media_types():
+    assert Compression.parse("gzip", 9) == Compression("gzip", 9)
+    for kind, level in (("lzma", None), ("gzip", 10), ("zstd", 0), ("zstd", 23), ("gzip", -1)):
+        with pytest.raises(UsageError):
+            Compression.parse(kind, level)
+    for compression in KINDS:
+        assert kind_of(compression.media_type()) == compression.kind
+        assert kind_of(compression.media_type(docker=True)) == compression.kind
+    assert Compression("gzip").media_type() == "application/vnd.oci.image.layer.v1.tar+gzip"
+    assert Compression("gzip").media_type(docker=True) == "application/vnd.docker.image.rootfs.diff.tar.gzip"
