@@ -14,14 +14,19 @@ from pathlib import Path
 
 import pytest
 from stage.account import Account
+from stage.certificates import Authority
+from stage.guarded import Guarded
 from stage.leaks import await_no_leaks
 from stage.program import Trimaran
+from stage.proxy import Proxy
+from stage.tokens import ISSUER, PASSWORD, SERVICE, USER, TokenServer
 
 import bases as base_images
 from bases.registry import serve
 
 REPOSITORY = Path(__file__).parents[2]
 WORK = REPOSITORY / ".work"
+PASSWORD_HASH = "$2b$05$abcdefghijklmnopqrstuuHLIV.QkBvcf/Xjyvs3NzcFkv9C1YFIK"  # bcrypt of PASSWORD
 GRACE = 5.0  # seconds in which everything of a command that ended or was killed has to be gone
 
 
@@ -53,6 +58,38 @@ def bases(registry: str, base_layout: Path) -> str:
     for _ in base_images.push(base_layout.parent, registry):
         pass
     return registry
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """A certificate authority, and a server certificate for 127.0.0.1 and registry.test."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def token_registry(authority: Authority, tmp_path: Path) -> Iterator[Guarded]:
+    """docker-registry over TLS that sends clients to a token server; anybody may pull from public/."""
+    tls = {"certificate": str(authority.certificate), "key": str(authority.key)}
+    with TokenServer(authority).serving() as tokens:
+        token = {"realm": tokens.realm, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": str(authority.ca)}
+        with serve(tmp_path / "token-registry", http={"tls": tls}, auth={"token": token}) as address:
+            yield Guarded(address, USER, PASSWORD, authority.ca, tokens)
+
+
+@pytest.fixture
+def basic_registry(tmp_path: Path) -> Iterator[Guarded]:
+    """docker-registry over plain HTTP with basic authentication."""
+    accounts = tmp_path / "htpasswd"
+    accounts.write_text(f"{USER}:{PASSWORD_HASH}\n")
+    with serve(tmp_path / "basic-registry", auth={"htpasswd": {"realm": "test", "path": str(accounts)}}) as address:
+        yield Guarded(address, USER, PASSWORD)
+
+
+@pytest.fixture
+def proxy() -> Iterator[Proxy]:
+    """A proxy that notes what it is asked for; put what only it shall find into `proxy.names`."""
+    with Proxy().serving() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import time
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import pytest
 from stage.account import Account
+from stage.guarded import Guarded
 from stage.leaks import await_no_leaks, leaks_of
 from stage.program import Trimaran
+from stage.proxy import Proxy
 
 PLATFORMS = {"amd64", "arm64", "arm/v7", "386", "ppc64le", "s390x", "mips64le"}
 
@@ -47,6 +50,53 @@ def test_base_is_readable_by_other_tools(bases: str, tmp_path: Path) -> None:
     assert (root / "tmp").stat().st_mode & 0o7777 == 0o1777
     said = subprocess.run(["chroot", str(root), "id", "-un"], check=True, capture_output=True, text=True)
     assert said.stdout == "root\n"
+
+
+def push(layout: str, image: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = ["skopeo", "copy", "--quiet", *options, layout, f"docker://{image}"]
+    return subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, **environment})
+
+
+@pytest.fixture
+def small_image(bases: str, tmp_path: Path) -> str:
+    """An image as a layout of its own, for skopeo to push about."""
+    layout = f"oci:{tmp_path}/small:x"
+    command = ["skopeo", "copy", "--quiet", "--src-tls-verify=false", f"docker://{bases}/busybox", layout]
+    subprocess.run(command, check=True)
+    return layout
+
+
+def test_token_registry_wants_its_user(token_registry: Guarded, small_image: str, tmp_path: Path) -> None:
+    trust = tmp_path / "trust"
+    trust.mkdir()
+    shutil.copy(token_registry.ca, trust / "ca.crt")
+    image = f"{token_registry.address}/secret/app:1"
+    refused = push(small_image, image, "--dest-cert-dir", str(trust), "--dest-creds=captain:wrong")
+    assert refused.returncode != 0
+    assert "unauthorized" in refused.stderr.lower()
+    creds = f"--dest-creds={token_registry.user}:{token_registry.password}"
+    accepted = push(small_image, image, "--dest-cert-dir", str(trust), creds)
+    assert accepted.returncode == 0, accepted.stderr
+    assert {asked.user for asked in token_registry.tokens.asked} == {"captain"}
+    assert any("repository:secret/app:pull,push" in asked.scopes for asked in token_registry.tokens.asked)
+    assert push(small_image, image, creds).returncode != 0  # who does not know the authority trusts nobody
+
+
+def test_basic_registry_wants_its_user(basic_registry: Guarded, small_image: str) -> None:
+    image = f"{basic_registry.address}/app:1"
+    assert push(small_image, image, "--dest-tls-verify=false").returncode != 0
+    creds = f"--dest-creds={basic_registry.user}:{basic_registry.password}"
+    accepted = push(small_image, image, "--dest-tls-verify=false", creds)
+    assert accepted.returncode == 0, accepted.stderr
+
+
+def test_proxy_alone_knows_names(token_registry: Guarded, proxy: Proxy, small_image: str) -> None:
+    proxy.names["registry.test:443"] = token_registry.address
+    creds = f"--dest-creds={token_registry.user}:{token_registry.password}"
+    environment = {"HTTPS_PROXY": proxy.url, "SSL_CERT_FILE": str(token_registry.ca)}
+    accepted = push(small_image, "registry.test/app:1", creds, **environment)
+    assert accepted.returncode == 0, accepted.stderr
+    assert set(proxy.asked) == {"registry.test:443"}
 
 
 @pytest.mark.rootless
