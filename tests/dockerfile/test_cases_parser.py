@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from trimaran.dockerfile.heredocs import marks_in, parse_mark, without_tabs
-from trimaran.dockerfile.lines import LineReader, find_directive
-from trimaran.dockerfile.parse import parse, parse_json, split_words
+from trimaran.dockerfile.instructions import instruction
+from trimaran.dockerfile.lines import Fragment, LineReader, LogicalLine, find_directive
+from trimaran.dockerfile.parse import Node, Word, parse, parse_json, split_words
 from trimaran.dockerfile.problems import DockerfileError
+from trimaran.dockerfile.stages import program
 from trimaran.dockerfile.words import ExpansionError
 from trimaran.errors import TrimaranError
 
@@ -198,3 +200,68 @@ def test_json(case):
         assert items is not None
         with pytest.raises(TrimaranError, match="strings only"):
             parse(b"CMD " + case["input"].encode())
+
+
+def instruction_of(case):
+    if "dockerfile" in case:
+        return instruction(parse(case["dockerfile"].encode()).nodes[int(case["child"])])
+    node, words = case["node"], []
+    chain = node.get("Next")
+    while chain:
+        words.append(Word(chain["Value"], 0, 0))
+        chain = chain.get("Next")
+    if node["Value"] in ("env", "label"):  # every third is the delimiter in their form
+        words = [word for index, word in enumerate(words) if index % 3 != 2 or len(words) == 4]
+        words = words[: 3 if len(words) == 4 else None]
+    line = LogicalLine(text=node.get("Original", ""), fragments=(Fragment(0, 1, 0),), start=1, end=1)
+    return instruction(
+        Node(name=node["Value"], line=line, filename="Dockerfile", source=b"", arguments=tuple(words), end=1)
+    )
+
+
+@pytest.mark.parametrize("case", of("instruction"))
+def test_instruction(case):
+    if case is None:
+        return
+    expect = case["expect"]
+    if expect["error"]:
+        with pytest.raises(DockerfileError) as caught:
+            instruction_of(case)
+        if "equals" in expect["error"]:
+            assert caught.value.cause == expect["error"]["equals"]
+        else:
+            assert expect["error"]["contains"].lower() in caught.value.cause.lower()
+        return
+    ours = instruction_of(case)
+    for key, value in expect.get("equal", {}).items():
+        if key == "result.SourcesAndDest":
+            assert ours.destination == value["DestPath"]
+            assert list(ours.sources) == value.get("SourcePaths", [])
+            files = [{"Path": f.name, "Data": f.content, "Expand": f.expand} for f in ours.files]
+            assert files == value.get("SourceContents", [])
+        elif key == "result.PrependShell":
+            assert ours.in_shell == value
+        elif key == "result.CmdLine":
+            assert list(ours.arguments) == value
+        elif key == "result.Files":
+            files = [
+                {"Name": doc.name, "Data": doc.content} | ({"Chomp": True} if doc.chomp else {})
+                for doc in ours.node.heredocs
+            ]
+            assert files == value
+        elif key == "result.FlagsUsed":
+            assert [flag.text[2:].partition("=")[0] for flag in ours.node.flags] == value
+        elif key == "result.Health.Test":
+            assert case["node"]["Next"]["Value"] == ours.test[0].removesuffix("-SHELL")
+        else:
+            assert key == "result.#1", key
+
+
+@pytest.mark.parametrize("case", of("stages"))
+def test_stages(case):
+    if case is None:
+        return
+    ours, equal = program(parse(case["dockerfile"].encode())), case["expect"]["equal"]
+    items = [ours.arguments[0].items[0], *ours.stages[0].instructions[0].items, *ours.stages[0].instructions[1].items]
+    assert ours.stages[0].head.comment == equal["r0.0.DocComment"]
+    assert [item.comment for item in items] == ["sets foo", "", "defines bar", "is something else"]
