@@ -1,0 +1,111 @@
+"""`build`: flags to options, options to the builder, events to the screen, the result to files and a last word."""
+
+from __future__ import annotations
+
+import os
+
+from trimaran.builders.options import BuildOptions, BuildResult, ProgressMode
+from trimaran.cli.build_flags import COMMAND
+from trimaran.cli.build_options import build_options
+from trimaran.cli.display import screen as screens
+from trimaran.cli.invocation import Invocation
+from trimaran.cli.options import Values
+from trimaran.errors import StepFailed, TrimaranError, UsageError
+
+__all__ = ["COMMAND", "run"]
+
+BUILDER = "trimaran"
+DRIVER = "embedded"
+_SILENT = frozenset({"quiet", "none"})
+
+
+def run(values: Values, invocation: Invocation) -> int:
+    options = build_options(values, invocation.environment, debug=invocation.debug)
+    if options.iidfile:
+        _forget(options.iidfile)
+    terminal = os.isatty(2)
+    mode = screens.choose(options.progress, invocation.environment, terminal=terminal)
+    result = _build(options, invocation, mode=mode, terminal=terminal)
+    _write_files(options, result)
+    if options.progress == "quiet":
+        invocation.out(f"{result.image_id}\n" if result.image_id else "")
+    elif mode not in _SILENT | {"rawjson"}:
+        invocation.err(_where_it_is(options, result, invocation))
+    return 0
+
+
+def _build(options: BuildOptions, invocation: Invocation, *, mode: ProgressMode, terminal: bool) -> BuildResult:
+    from trimaran.builders import plan
+
+    plan.enter()
+    import asyncio
+
+    display = screens.make(mode, invocation.environment, builder=BUILDER, driver=DRIVER)
+    screen = screens.Screen(display, screens.write_stderr, every=screens.rate(invocation.environment))
+    screen.start()
+    try:
+        result: BuildResult = asyncio.run(plan.build(options, screen.sink))
+    except TrimaranError as error:
+        screen.stop()
+        _last_words(screen, invocation, mode=mode, terminal=terminal)
+        if mode in _SILENT and isinstance(error, StepFailed) and error.tail:
+            invocation.err(f"------\n > {error.vertex}:\n" + "".join(f"{line}\n" for line in error.tail) + "------\n")
+        raise
+    except BaseException:
+        screen.stop()
+        raise
+    screen.stop()
+    _last_words(screen, invocation, mode=mode, terminal=terminal)
+    return result
+
+
+def _last_words(screen: screens.Screen, invocation: Invocation, *, mode: str, terminal: bool) -> None:
+    """Warnings, and what ran emulated; not where the output is for programs."""
+    from trimaran.cli.display.epilogue import execution_summary, warnings
+
+    if mode in _SILENT or mode == "rawjson":
+        return
+    colour = terminal and not invocation.environment.get("NO_COLOR")
+    expand = "docker --debug" if invocation.plugin else "--debug"
+    invocation.err(warnings(screen.trace, expand=expand, colour=colour, detailed=invocation.debug))
+    invocation.err(execution_summary(screen.trace))
+
+
+def _where_it_is(options: BuildOptions, result: BuildResult, invocation: Invocation) -> str:
+    """One line when nothing was asked to be done with the image: it is kept, and can be used from there."""
+    if options.outputs or options.push or options.load or not result.image_id:
+        return ""
+    name = result.images[0] if result.images else result.image_id
+    program = "trimaran" if invocation.plugin else invocation.program
+    return f"Image {name} is in Trimaran's store: `{program} run {name}`, `{program} push {name}`\n"
+
+
+def _forget(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"remove iidfile {path}: {error.strerror}") from error
+
+
+def _write_files(options: BuildOptions, result: BuildResult) -> None:
+    if options.iidfile:
+        _write(options.iidfile, result.image_id.encode())
+    if options.metadata_file:
+        _write(options.metadata_file, result.metadata)
+
+
+def _write(path: str, data: bytes) -> None:
+    """Whole or not at all, where a file can be renamed over; a device or pipe is written as it is."""
+    try:
+        if os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "wb") as file:
+                file.write(data)
+            return
+        part = f"{path}.{os.getpid()}.part"
+        with open(part, "wb") as file:
+            file.write(data)
+        os.replace(part, path)
+    except OSError as error:
+        raise UsageError(f"write {path}: {error.strerror}") from error

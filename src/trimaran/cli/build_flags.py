@@ -1,0 +1,124 @@
+"""The flag table of `build` (reference §1.3), apart from what is done with it."""
+
+from __future__ import annotations
+
+from trimaran.cli.options import BUILDER, DEBUG, Command, Example, Flag
+
+_NO_CACHE_IMPORT = "leave it out: the store on this machine keeps the cache between builds"
+_NO_ATTESTATIONS = "leave it out, or say --provenance=false --sbom=false: images are built without attestations"
+_NO_MOUNTS = "RUN --mount is not done yet: pass what is no secret by --build-arg, fetch the rest before the build"
+_NO_LIMITS = "limit the whole program instead, for example with `systemd-run -p MemoryMax=2G trimaran build …`"
+_NO_CALL = "leave it out to build"
+
+PROGRESS_MODES = ("auto", "none", "plain", "quiet", "rawjson", "tty")
+
+FLAGS = (
+    BUILDER,
+    DEBUG,
+    Flag(name="add-host", kind="strings", help='Add a custom host-to-IP mapping (format: "host:ip")'),
+    Flag(
+        name="allow",
+        kind="stringArray",
+        help='Allow extra privileged entitlement (e.g., "network.host")',
+        choices=("network.host", "buildx.local.delete"),
+    ),
+    Flag(name="annotation", kind="stringArray", help="Add annotation to the image"),
+    Flag(
+        name="attest",
+        kind="stringArray",
+        help='Attestation parameters (only "type=…,disabled=true" for now)',
+    ),
+    Flag(name="build-arg", kind="stringArray", help="Set build-time variables"),
+    Flag(name="build-context", kind="stringArray", help="Additional build contexts (e.g., name=path)"),
+    Flag(name="cache-from", kind="stringArray", help="External cache sources", unsupported=_NO_CACHE_IMPORT),
+    Flag(name="cache-to", kind="stringArray", help="Cache export destinations", unsupported=_NO_CACHE_IMPORT),
+    Flag(name="call", help='Set method for evaluating build ("check", "outline", "targets")', default="build"),
+    Flag(name="cgroup-parent", help='Set the parent cgroup for the "RUN" instructions during build'),
+    Flag(name="check", kind="bool", help='Shorthand for "--call=check"', unsupported=_NO_CALL),
+    Flag(
+        name="file",
+        shorthand="f",
+        help='Name of the Dockerfile (default: "PATH/Dockerfile")',
+        completes="file",
+    ),
+    Flag(name="iidfile", help="Write the image ID to a file", completes="file"),
+    Flag(name="label", kind="stringArray", help="Set metadata for an image"),
+    Flag(name="load", kind="bool", help='Shorthand for "--output=type=docker"'),
+    Flag(name="metadata-file", help="Write build result metadata to a file", completes="file"),
+    Flag(
+        name="network",
+        help='Set the networking mode for the "RUN" instructions during build',
+        default="default",
+        choices=("default", "none", "host"),
+    ),
+    Flag(name="no-cache", kind="bool", help="Do not use cache when building the image"),
+    Flag(name="no-cache-filter", kind="stringArray", help="Do not cache specified stages"),
+    Flag(
+        name="output",
+        shorthand="o",
+        kind="stringArray",
+        help='Output destination (format: "type=local,dest=path")',
+        choices=("type=image", "type=registry", "type=oci", "type=docker", "type=local", "type=tar", "type=cacheonly"),
+    ),
+    Flag(
+        name="platform",
+        kind="stringArray",
+        help="Set target platform for build",
+        environment="DOCKER_DEFAULT_PLATFORM",
+        choices=("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/386", "linux/ppc64le", "linux/s390x", "local"),
+    ),
+    Flag(name="policy", kind="stringArray", help="Source policy", unsupported="pin what you use by digest"),
+    Flag(
+        name="progress",
+        help='Set type of progress output ("auto", "none", "plain", "quiet", "rawjson", "tty"). '
+        "Use plain to show container output",
+        default="auto",
+        environment="BUILDKIT_PROGRESS",
+        choices=PROGRESS_MODES,
+    ),
+    Flag(name="provenance", help='Shorthand for "--attest=type=provenance" (only "false" for now)'),
+    Flag(name="pull", kind="bool", help="Always attempt to pull all referenced images"),
+    Flag(name="push", kind="bool", help='Shorthand for "--output=type=registry"'),
+    Flag(name="quiet", shorthand="q", kind="bool", help="Suppress the build output and print image ID on success"),
+    Flag(name="resource", kind="stringArray", help="Resource limits of steps", unsupported=_NO_LIMITS),
+    Flag(name="sbom", help='Shorthand for "--attest=type=sbom" (only "false" for now)'),
+    Flag(name="secret", kind="stringArray", help="Secret to expose to the build", unsupported=_NO_MOUNTS),
+    Flag(name="shm-size", kind="bytes", help="Shared memory size for build containers"),
+    Flag(name="ssh", kind="stringArray", help="SSH agent socket or keys to expose", unsupported=_NO_MOUNTS),
+    Flag(name="tag", shorthand="t", kind="stringArray", help='Name and optionally a tag (format: "name:tag")'),
+    Flag(name="target", help="Set the target build stage to build"),
+    Flag(name="ulimit", kind="stringArray", value_name="ulimit", help="Ulimit options"),
+    # Hidden, as in buildx: accepted without effect, or limits that only the old builder had.
+    Flag(name="compress", kind="bool", hidden=True, ignored=True),
+    Flag(name="rm", kind="bool", hidden=True, ignored=True, default="true"),
+    Flag(name="force-rm", kind="bool", hidden=True, ignored=True),
+    Flag(name="isolation", hidden=True, ignored=True, note="experimental flag --isolation is ignored"),
+    Flag(name="security-opt", kind="stringArray", hidden=True, ignored=True, note="flag --security-opt is ignored"),
+    Flag(name="squash", kind="bool", hidden=True, ignored=True, note="experimental flag --squash is ignored"),
+    Flag(name="print", hidden=True, unsupported=_NO_CALL),
+    Flag(name="memory", shorthand="m", kind="bytes", hidden=True, unsupported=_NO_LIMITS),
+    Flag(name="memory-swap", kind="bytes", hidden=True, unsupported=_NO_LIMITS),
+    Flag(name="cpu-shares", shorthand="c", kind="int", hidden=True, unsupported=_NO_LIMITS),
+    Flag(name="cpu-period", kind="int", hidden=True, unsupported=_NO_LIMITS),
+    Flag(name="cpu-quota", kind="int", hidden=True, unsupported=_NO_LIMITS),
+    Flag(name="cpuset-cpus", hidden=True, unsupported=_NO_LIMITS),
+    Flag(name="cpuset-mems", hidden=True, unsupported=_NO_LIMITS),
+)
+
+COMMAND = Command(
+    name="build",
+    summary="Start a build",
+    usage="build [OPTIONS] PATH | URL | -",
+    aliases=("b",),
+    flags=FLAGS,
+    arguments=(1, 1),
+    completes="folder",
+    description="Build images from a Dockerfile, for one platform or many at once, and push, load or store them.",
+    examples=(
+        Example("For two platforms, pushed as one image:", "build --platform linux/amd64,linux/arm64 -t REF --push ."),
+        Example("Kept in Trimaran's own store, then run:", "build -t app . && trimaran run app"),
+        Example("An OCI archive with zstd layers:", "build -o type=oci,dest=app.tar,compression=zstd ."),
+        Example("Only the files of a stage:", "build --target out -o ./dist ."),
+    ),
+)
+NOT_DONE = {"call": _NO_CALL, "attest": _NO_ATTESTATIONS}

@@ -1,0 +1,235 @@
+"""From argv and environment to `BuildOptions`: every value parsed, every refusal made here (reference §1.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
+
+from trimaran.builders.options import STDIN, BuildContext, BuildOptions, ProgressMode
+from trimaran.cli.attributes import Attributes
+from trimaran.cli.build_flags import NOT_DONE, PROGRESS_MODES
+from trimaran.cli.nearest import unknown
+from trimaran.cli.options import Values
+from trimaran.cli.outputs import check_tag, parse_annotation, parse_output
+from trimaran.cli.units import parse_bool, split_csv
+from trimaran.errors import UsageError
+from trimaran.graph.ops import HostIP, Ulimit
+
+_ULIMITS = ("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio")
+ULIMIT_NAMES = (*_ULIMITS, "rttime", "sigpending", "stack")
+
+
+def build_options(values: Values, environment: Mapping[str, str], *, debug: bool = False) -> BuildOptions:
+    """UsageError for anything that does not parse, conflicts, or is not done here."""
+    _refuse(values, environment)
+    context = values.arguments[0]
+    if context == STDIN and values.text("file") == STDIN:
+        raise UsageError(
+            "read context and Dockerfile: both from standard input", hint="give a folder, or leave out `-f -`"
+        )
+    if values.boolean("no-cache") and values.texts("no-cache-filter"):
+        raise UsageError("--no-cache and --no-cache-filter cannot currently be used together")
+    if "://" not in context and context != STDIN and not _is_remote(context):
+        _check_folder(context)
+    return BuildOptions(
+        context=context,
+        file=values.text("file"),
+        tags=tuple(check_tag(tag) for tag in values.texts("tag")),
+        platforms=platforms(values.texts("platform")),
+        build_args=(*_build_args(values.texts("build-arg")), *_epoch(values, environment)),
+        build_contexts=tuple(_context(text) for text in values.texts("build-context")),
+        target=values.text("target"),
+        no_cache=values.boolean("no-cache"),
+        no_cache_filter=tuple(stage for text in values.texts("no-cache-filter") for stage in split_csv(text)),
+        pull=values.boolean("pull"),
+        labels=tuple((key, value) for key, _, value in (text.partition("=") for text in values.texts("label"))),
+        annotations=tuple(found for text in values.texts("annotation") for found in parse_annotation(text)),
+        add_hosts=tuple(host for text in values.texts("add-host") for host in add_host(text)),
+        network=_network(values.text("network")),
+        ulimits=tuple(ulimit(text) for text in values.texts("ulimit")),
+        shm_size=values.number("shm-size"),
+        cgroup_parent=values.text("cgroup-parent"),
+        allow=tuple(_entitlement(text) for text in values.texts("allow")),
+        outputs=tuple(parse_output(text) for text in values.texts("output")),
+        push=values.boolean("push"),
+        load=values.boolean("load"),
+        iidfile=values.text("iidfile"),
+        metadata_file=values.text("metadata-file"),
+        progress=progress_mode(values, environment),
+        builder=values.text("builder"),
+        debug=debug,
+    )
+
+
+def progress_mode(values: Values, environment: Mapping[str, str]) -> ProgressMode:
+    """`--quiet` wins; `$BUILDKIT_PROGRESS` stands in for `auto` only."""
+    if values.boolean("quiet"):
+        return "quiet"
+    mode = values.text("progress") or "auto"
+    if mode == "auto" and values.given("progress"):
+        mode = environment.get("BUILDKIT_PROGRESS", "") or "auto"
+    if mode not in PROGRESS_MODES:
+        message, hint = unknown("progress mode", mode, PROGRESS_MODES)
+        raise UsageError(message, hint=hint)
+    return cast("ProgressMode", mode)
+
+
+def _refuse(values: Values, environment: Mapping[str, str]) -> None:
+    """What buildx would do and we don't: never ignored, refused by name."""
+    call = values.text("call")
+    if call not in {"", "build"}:
+        raise UsageError(f"--call={call}: not done by the embedded builder", hint=NOT_DONE["call"])
+    for name in ("provenance", "sbom"):
+        if values.given(name) and not _is_off(values.text(name)):
+            raise UsageError(f"--{name}={values.text(name)}: not done by the embedded builder", hint=NOT_DONE["attest"])
+    for text in values.texts("attest"):
+        attributes = Attributes.parse("attest", text)
+        kind = attributes.choice("type", ("provenance", "sbom"), "")
+        if not attributes.boolean("disabled"):
+            raise UsageError(f"--attest type={kind}: not done by the embedded builder", hint=NOT_DONE["attest"])
+    for name, way_out in REFUSED_VARIABLES.items():
+        if environment.get(name):
+            raise UsageError(f"${name} is set: not done by the embedded builder", hint=way_out)
+
+
+REFUSED_VARIABLES = {
+    "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": "no source policy is applied: unset it, and pin what you use by digest",
+    "BUILDX_GIT_LABELS": "unset it, and pass the labels with --label",
+}
+
+
+def _is_off(text: str) -> bool:
+    try:
+        return not parse_bool(text)
+    except ValueError:
+        return "disabled=true" in text.split(",")
+
+
+def _is_remote(context: str) -> bool:
+    return context.startswith(("git@", "github.com/"))
+
+
+def _check_folder(context: str) -> None:
+    import os
+
+    if not os.path.exists(context):
+        raise UsageError(f'prepare context: path "{context}" not found', hint=_alike(context))
+    if not os.path.isdir(context):
+        raise UsageError(
+            f'prepare context: path "{context}" is a file, not a folder',
+            hint=f"name the folder as context and the Dockerfile with -f {context}",
+        )
+
+
+def _alike(path: str) -> str:
+    import os
+
+    from trimaran.cli.nearest import nearest
+
+    folder, name = os.path.split(path.rstrip("/"))
+    try:
+        word = nearest(name, os.listdir(folder or "."))
+    except OSError:
+        return ""
+    return f"did you mean {os.path.join(folder, word)}?" if word else ""
+
+
+def platforms(texts: Sequence[str]) -> tuple[str, ...]:
+    """Lists and repeats joined, each checked to be a platform; doubles dropped. `local` stays a word."""
+    from trimaran.platforms import Platform
+
+    found: list[str] = []
+    for text in texts:
+        for word in split_csv(text):
+            name = word.strip()
+            if name and name != "local":
+                Platform.parse(name)
+            if name and name not in found:
+                found.append(name)
+    return tuple(found)
+
+
+def _build_args(texts: Sequence[str]) -> list[tuple[str, str | None]]:
+    found: list[tuple[str, str | None]] = []
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not key:
+            raise UsageError(f'read --build-arg "{text}": no name', hint="write --build-arg NAME=VALUE")
+        found.append((key, value if equals else None))
+    return found
+
+
+def _epoch(values: Values, environment: Mapping[str, str]) -> list[tuple[str, str | None]]:
+    """$SOURCE_DATE_EPOCH is a build argument, unless one of that name was given (reference §1.11)."""
+    name = "SOURCE_DATE_EPOCH"
+    given = any(text.partition("=")[0] == name for text in values.texts("build-arg"))
+    return [(name, environment[name])] if environment.get(name) and not given else []
+
+
+def _context(text: str) -> BuildContext:
+    from trimaran.reference import Reference
+
+    name, equals, value = text.partition("=")
+    if not equals or not name or not value:
+        raise UsageError(f"invalid context value: {text}, expected key=value")
+    normal = Reference.parse(name.lower()).familiar.removesuffix(":latest")
+    if "://" not in value and not _is_remote(value):
+        _check_folder(value)
+    return BuildContext(normal, value)
+
+
+def add_host(text: str) -> list[HostIP]:
+    """`host:ip` or `host=ip`; several addresses by comma, IPv6 bare or in brackets, or the word host-gateway."""
+    import ipaddress
+
+    host, equals, addresses = text.partition("=")
+    if not equals:
+        host, equals, addresses = text.partition(":")
+    if not host or not addresses:
+        raise UsageError(f'bad format for add-host: "{text}"', hint="write --add-host host:ip")
+    found = []
+    for word in addresses.split(","):
+        address = word[1:-1] if word[:1] == "[" and word[-1:] == "]" else word
+        if address != "host-gateway":
+            try:
+                ipaddress.ip_address(address)
+            except ValueError:
+                raise UsageError(f'invalid IP address in add-host: "{word}"') from None
+        found.append(HostIP(host, address))
+    return found
+
+
+def ulimit(text: str) -> Ulimit:
+    """`name=soft[:hard]`; -1 is unlimited (docker/go-units ParseUlimit)."""
+    name, equals, limits = text.partition("=")
+    soft_text, colon, hard_text = limits.partition(":")
+    if not equals or not limits:
+        raise UsageError(f"invalid ulimit argument: {text}", hint="write --ulimit name=soft[:hard]")
+    if name not in ULIMIT_NAMES:
+        message, hint = unknown("ulimit type", name, ULIMIT_NAMES)
+        raise UsageError(f"read --ulimit {text}: {message}", hint=hint)
+    try:
+        soft = int(soft_text)
+        hard = int(hard_text) if colon else soft
+    except ValueError:
+        raise UsageError(f"read --ulimit {text}: limits are whole numbers, -1 for none") from None
+    if hard != -1 and (soft == -1 or soft > hard):
+        raise UsageError(f"read --ulimit {text}: soft limit must be less than or equal to hard limit: {soft} > {hard}")
+    return Ulimit(name, soft, hard)
+
+
+def _network(text: str) -> Literal["", "default", "none", "host"]:
+    if text not in {"", "default", "none", "host"}:
+        raise UsageError(
+            f'network mode "{text}": not supported by the embedded builder', hint="modes: default, none, host"
+        )
+    return cast('Literal["", "default", "none", "host"]', "" if text == "default" else text)
+
+
+def _entitlement(text: str) -> str:
+    if text in {"network.host", "buildx.local.delete"}:
+        return text
+    if text == "security.insecure" or text.startswith("device"):
+        raise UsageError(f"--allow {text}: not done by the embedded builder", hint="leave it out: steps run confined")
+    message, hint = unknown("entitlement", text, ("network.host", "buildx.local.delete"))
+    raise UsageError(message, hint=hint)

@@ -1,0 +1,76 @@
+"""All commands by name, without importing any: the modules named here are loaded when their command runs.
+
+Each module has `COMMAND` (its row of the flag table) and `run(values: Values, context: Invocation) -> int`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import ModuleType
+
+from trimaran.cli.options import Command
+
+SUMMARY = "Multi-platform image builds without a daemon"
+BUILD = "Build Commands"
+IMAGES = "Image Commands"
+BUILDERS = "Builder Commands"
+SETUP = "Set-up Commands"
+
+Row = tuple[str, str, str]
+"""(module under trimaran.cli, section of the help, summary)"""
+
+TABLE: Mapping[str, Row] = {
+    "build": ("build", BUILD, "Start a build"),
+    "version": ("version", SETUP, "Show version information"),
+}
+
+GROUPS: Mapping[str, str] = {}
+
+ALIASES: Mapping[str, str] = {"b": "build"}
+
+UNSUPPORTED: Mapping[str, str] = {
+    "bake": "build the targets one by one with `build`",
+    "history": "the logs of earlier builds are shown by `logs`",
+    "dial-stdio": "the embedded builder has no daemon to connect to",
+    "policy": "no policy is applied; pin what you use by digest",
+    "debug": "",
+    "dap": "",
+}
+"""Commands of buildx that are not here, and what to do instead."""
+
+
+def find(words: list[str]) -> tuple[str, int]:
+    """The name of the command `words` begin with and how many words it takes; ("", 0) when there is none."""
+    if not words:
+        return "", 0
+    first = ALIASES.get(words[0], words[0])
+    if first in GROUPS and len(words) > 1:
+        name = f"{first} {words[1]}"
+        return (name, 2) if name in TABLE else ("", 0)
+    return (first, 1) if first in TABLE else ("", 0)
+
+
+def load(name: str) -> ModuleType:
+    return import_module(f"trimaran.cli.{TABLE[name][0]}")
+
+
+def command(name: str) -> Command:
+    found: Command = load(name).COMMAND
+    return found
+
+
+def sections() -> list[tuple[str, list[tuple[str, str]]]]:
+    """The rows of the root's help, groups as one row each."""
+    pages: dict[str, list[tuple[str, str]]] = {}
+    for name, (_, section, summary) in TABLE.items():
+        group = name.partition(" ")[0]
+        row = (group, GROUPS[group]) if group in GROUPS else (name, summary)
+        rows = pages.setdefault(section, [])
+        if row not in rows:
+            rows.append(row)
+    return list(pages.items())
+
+
+def subcommands(group: str) -> list[tuple[str, str]]:
+    return [(name.partition(" ")[2], row[2]) for name, row in TABLE.items() if name.startswith(group + " ")]

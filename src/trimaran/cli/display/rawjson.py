@@ -1,0 +1,198 @@
+"""`--progress rawjson`: one JSON object a line with BuildKit's SolveStatus fields (reference §1.10), and back again."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from trimaran.digest import Digest
+from trimaran.errors import Location, Position, Range
+from trimaran.events import Event, LogEvent, ProgressGroup, StatusEvent, VertexEvent, WarningEvent
+
+_SECOND = 1_000_000_000
+_LISTS = {VertexEvent: "vertexes", StatusEvent: "statuses", LogEvent: "logs", WarningEvent: "warnings"}
+
+
+class RawJson:
+    """The rawjson display of one build: says everything, keeps nothing."""
+
+    __slots__ = ()
+
+    def update(self, events: Iterable[Event], now: int) -> str:
+        del now
+        lists: dict[str, list[dict[str, Any]]] = {}
+        for event in events:
+            lists.setdefault(_LISTS[type(event)], []).append(_fields(event))
+        ordered = {name: lists[name] for name in _LISTS.values() if name in lists}
+        return _as_go_writes(msgspec.json.encode(ordered, enc_hook=str)) + "\n" if ordered else ""
+
+    def finish(self, now: int) -> str:
+        return self.update((), now)
+
+
+def _as_go_writes(encoded: bytes) -> str:
+    """Go's encoder escapes what HTML would read as markup."""
+    return encoded.decode().replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    match event:
+        case VertexEvent():
+            return _vertex(event)
+        case StatusEvent():
+            return _present(
+                {"id": event.id, "vertex": event.vertex, "name": event.name or None, "total": event.total or None}
+                | {"current": event.current, "timestamp": format_time(event.timestamp)}
+                | {"started": format_time(event.started), "completed": format_time(event.completed)}
+            )
+        case LogEvent():
+            return _present(
+                {"vertex": event.vertex, "stream": event.stream, "data": _base64(event.data)}
+                | {"timestamp": format_time(event.timestamp)}
+            )
+        case WarningEvent():
+            return _warning(event)
+
+
+def _present(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _vertex(event: VertexEvent) -> dict[str, Any]:
+    group = event.progress_group
+    fields: dict[str, Any] = {
+        "digest": event.digest,
+        "inputs": list(event.inputs) or None,
+        "name": event.name,
+        "started": format_time(event.started),
+        "completed": format_time(event.completed),
+        "cached": event.cached or None,
+        "error": event.error or None,
+    }
+    if group is not None:
+        fields["progressGroup"] = _present({"id": group.id, "name": group.name, "weak": group.weak or None})
+    fields["execution"] = event.execution or None
+    fields["emulated"] = event.emulated or None
+    return _present(fields)
+
+
+def _warning(event: WarningEvent) -> dict[str, Any]:
+    where = event.where
+    fields: dict[str, Any] = {
+        "vertex": event.vertex,
+        "level": event.level,
+        "short": _base64(event.short),
+        "detail": [_base64(line) for line in event.detail] or None,
+        "url": event.url or None,
+    }
+    if where is not None:
+        fields["sourceInfo"] = {
+            "filename": where.filename,
+            "data": _base64(where.source),
+            "language": where.language,
+        }
+        fields["range"] = [{"start": _position(place.start), "end": _position(place.end)} for place in where.ranges]
+    return _present(fields)
+
+
+def _position(place: Position) -> dict[str, int]:
+    return _present({"line": place.line or None, "character": place.character or None})
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def format_time(nanoseconds: int) -> str | None:
+    """RFC 3339 in UTC with as many digits as needed; None for 0."""
+    if not nanoseconds:
+        return None
+    import time
+
+    seconds, rest = divmod(nanoseconds, _SECOND)
+    fraction = f".{rest:09d}".rstrip("0") if rest else ""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + fraction + "Z"
+
+
+def parse_time(text: str | None) -> int:
+    if not text:
+        return 0
+    import calendar
+    import time
+
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S"))
+    return seconds * _SECOND + int((fraction + "0" * 9)[:9])
+
+
+def read_line(line: bytes) -> list[Event]:
+    """The events of one line, vertices first: what `trimaran logs` replays."""
+    status: dict[str, list[dict[str, Any]]] = msgspec.json.decode(line)
+    events: list[Event] = [_read_vertex(fields) for fields in status.get("vertexes", ())]
+    events.extend(_read_status(fields) for fields in status.get("statuses", ()))
+    events.extend(_read_warning(fields) for fields in status.get("warnings", ()))
+    events.extend(_read_log(fields) for fields in status.get("logs", ()))
+    return events
+
+
+def _read_vertex(fields: dict[str, Any]) -> VertexEvent:
+    group = fields.get("progressGroup")
+    return VertexEvent(
+        digest=Digest(fields["digest"]),
+        name=fields.get("name", ""),
+        inputs=tuple(Digest(text) for text in fields.get("inputs") or ()),
+        started=parse_time(fields.get("started")),
+        completed=parse_time(fields.get("completed")),
+        cached=fields.get("cached", False),
+        error=fields.get("error", ""),
+        progress_group=ProgressGroup(group["id"], group.get("name", ""), group.get("weak", False)) if group else None,
+        execution=fields.get("execution", ""),
+        emulated=fields.get("emulated", 0),
+    )
+
+
+def _read_status(fields: dict[str, Any]) -> StatusEvent:
+    return StatusEvent(
+        id=fields["id"],
+        vertex=Digest(fields["vertex"]),
+        name=fields.get("name", ""),
+        current=fields.get("current", 0),
+        total=fields.get("total", 0),
+        timestamp=parse_time(fields.get("timestamp")),
+        started=parse_time(fields.get("started")),
+        completed=parse_time(fields.get("completed")),
+    )
+
+
+def _read_log(fields: dict[str, Any]) -> LogEvent:
+    data = base64.b64decode(fields.get("data", ""))
+    return LogEvent(
+        vertex=Digest(fields["vertex"]),
+        stream=fields.get("stream", 0),
+        data=data,
+        timestamp=parse_time(fields.get("timestamp")),
+    )
+
+
+def _read_warning(fields: dict[str, Any]) -> WarningEvent:
+    source, places = fields.get("sourceInfo"), fields.get("range")
+    where = None
+    if source and places:
+        ranges = tuple(Range(_read_position(place["start"]), _read_position(place["end"])) for place in places)
+        text = base64.b64decode(source.get("data", ""))
+        where = Location(source.get("filename", ""), text, ranges, source.get("language", ""))
+    return WarningEvent(
+        vertex=Digest(fields["vertex"]),
+        level=fields.get("level", 1),
+        short=base64.b64decode(fields.get("short", "")),
+        detail=tuple(base64.b64decode(line) for line in fields.get("detail") or ()),
+        url=fields.get("url", ""),
+        where=where,
+    )
+
+
+def _read_position(fields: dict[str, int]) -> Position:
+    return Position(fields.get("line", 0), fields.get("character", 0))

@@ -1,0 +1,212 @@
+"""From argv to an exit code: find the command, read its flags, run it, say what went wrong.
+
+The exit codes of the whole program are set here and nowhere else (buildx's, reference §1.1).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from trimaran.cli import commands
+from trimaran.cli import help as pages
+from trimaran.cli.invocation import Invocation, read
+from trimaran.cli.options import BUILDER, DEBUG, Command, FlagError, HelpAsked, Values, parse
+from trimaran.errors import Cancelled, TrimaranError, UsageError
+
+OK = 0
+FAILED = 1
+INTERNAL = 100
+EXHAUSTED = 102
+BAD_FLAG_IN_PLUGIN = 125
+INTERRUPTED = 130
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (argv[0] is the program) and return its exit code. Never raises."""
+    words = list(sys.argv if argv is None else argv)
+    debug = "-D" in words or "--debug" in words
+    try:
+        return _dispatch(words)
+    except BrokenPipeError:
+        # Whoever read our output has left (`| head`): not worth a word, and nothing more can be written.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write("ERROR: interrupted\n")
+        return INTERRUPTED
+    except TrimaranError as error:
+        return report(error, debug=debug)
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            return _bug(debug=True)
+        named = f" {error.filename}" if error.filename else ""
+        sys.stderr.write(f"ERROR: write{named}: {error.strerror}\nhint: free space with `trimaran prune`\n")
+        return EXHAUSTED
+    except Exception:  # noqa: BLE001 - the last line of defence: a bug is shown, with the code buildx gives it
+        return _bug(debug=True)
+
+
+def _dispatch(words: list[str]) -> int:
+    invocation = read(words, dict(os.environ))
+    if invocation.plugin:
+        os.environ.update(invocation.environment)
+    if invocation.argv[:1] in {("--version",), ("-v",)}:
+        from trimaran.cli.version import line
+
+        invocation.out(line())
+        return OK
+    try:
+        root = parse((BUILDER, DEBUG), invocation.argv, environment=invocation.environment, interspersed=False)
+    except HelpAsked:
+        invocation.out(root_help(invocation))
+        return OK
+    except FlagError as error:
+        return _bad_flag(error, invocation, f"Usage:  {invocation.program} [OPTIONS] COMMAND")
+    if not root.arguments:
+        invocation.out(root_help(invocation))
+        return OK
+    name, rest = _resolve(list(root.arguments), invocation)
+    if not name:
+        return OK
+    before = [word for flag in ("builder",) if root.given(flag) for word in (f"--{flag}", root.text(flag))]
+    command = commands.command(name)
+    before = before if any(flag.name == "builder" for flag in command.flags) else []
+    debug = invocation.debug or root.boolean("debug")
+    return _run(command, [*before, *rest], invocation, debug)
+
+
+def _resolve(words: list[str], invocation: Invocation) -> tuple[str, list[str]]:
+    """The command's name and its own words; "" when help of a group was all that was asked."""
+    group = words[0] if words[0] in commands.GROUPS else ""
+    if group:
+        try:
+            values = parse((BUILDER, DEBUG), words[1:], environment=invocation.environment, interspersed=False)
+        except HelpAsked:
+            values = None
+        if values is None or not values.arguments:
+            invocation.out(group_help(invocation, group))
+            return "", []
+        words = [group, *values.arguments]
+    name, taken = commands.find(words)
+    if name:
+        return name, words[taken:]
+    unknown = words[1] if group else words[0]
+    if not group and unknown in commands.UNSUPPORTED:
+        raise UsageError(
+            f'run "{unknown}": not done by the embedded builder',
+            hint=commands.UNSUPPORTED[unknown] or "use it with Docker's own buildx",
+        )
+    invocation.out(group_help(invocation, group) if group else root_help(invocation))
+    known = [row[0] for row in commands.subcommands(group)] if group else [*commands.TABLE, *commands.GROUPS]
+    from trimaran.cli.nearest import nearest
+
+    guess = nearest(unknown, known)
+    raise UsageError(f'unknown command: "{unknown}"', hint=f"did you mean {guess}?" if guess else "")
+
+
+def _run(command: Command, words: list[str], invocation: Invocation, debug: bool) -> int:
+    try:
+        values = parse(command.flags, words, environment=invocation.environment, interspersed=command.interspersed)
+    except HelpAsked:
+        invocation.out(pages.command_help(invocation.program, command, terminal_width()))
+        return OK
+    except FlagError as error:
+        return _bad_flag(error, invocation, pages.see_help(invocation.program, command))
+    check_arguments(command, values, invocation)
+    for note in values.notes:
+        invocation.err(f"WARNING: {note}\n")
+    if debug or (any(flag.name == "debug" for flag in command.flags) and values.boolean("debug")):
+        import msgspec
+
+        invocation = msgspec.structs.replace(invocation, debug=True)
+    code: int = commands.load(_table_name(command)).run(values, invocation)
+    return code
+
+
+def _table_name(command: Command) -> str:
+    return command.path
+
+
+def check_arguments(command: Command, values: Values, invocation: Invocation) -> None:
+    least, most = command.arguments
+    count = len(values.arguments)
+    if count >= least and (most < 0 or count <= most):
+        return
+    if most < 0:
+        wanted = f"at least {least} argument"
+        plural = least != 1
+    elif least == most:
+        wanted = f"{least} argument"
+        plural = least != 1
+    elif count > most:
+        wanted = f"at most {most} argument"
+        plural = most != 1
+    else:
+        wanted = f"at least {least} argument"
+        plural = least != 1
+    path = f"{invocation.program} {command.path}"
+    program = "docker: " if invocation.plugin else f"{invocation.program}: "
+    raise UsageError(
+        f"{program}'{path}' requires {wanted}{'s' if plural else ''}\n\n{pages.see_help(invocation.program, command)}"
+    )
+
+
+def _bad_flag(error: FlagError, invocation: Invocation, usage: str) -> int:
+    """Docker prints its plugins' flag errors bare and exits 125; buildx by itself prefixes them and exits 1."""
+    hint = f"hint: {error.hint}\n" if error.hint else ""
+    if invocation.plugin:
+        invocation.err(f"{error.message}\n{hint}\n{usage}\n")
+        return BAD_FLAG_IN_PLUGIN
+    invocation.err(f"ERROR: {error.message}\n{hint}\n{usage}\n")
+    return FAILED
+
+
+def report(error: TrimaranError, *, debug: bool) -> int:
+    """Print an error a person can act on, its place in the source first (reference §1.1, §3.10)."""
+    from trimaran.cli.snippet import snippet
+
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    if error.where is not None:
+        sys.stderr.write(snippet(error.where))
+    sys.stderr.write(f"ERROR: {error.message}\n")
+    if error.hint:
+        sys.stderr.write(f"hint: {error.hint}\n")
+    return INTERRUPTED if isinstance(error, Cancelled) else FAILED
+
+
+def _bug(*, debug: bool) -> int:
+    import traceback
+
+    if debug:
+        traceback.print_exc()
+    sys.stderr.write("ERROR: this is a bug in trimaran; please report it with the lines above\n")
+    return INTERNAL
+
+
+def root_help(invocation: Invocation) -> str:
+    return pages.group_help(
+        invocation.program, "[OPTIONS] COMMAND", commands.SUMMARY, (BUILDER, DEBUG), commands.sections()
+    )
+
+
+def group_help(invocation: Invocation, group: str) -> str:
+    rows = [("Commands", commands.subcommands(group))]
+    return pages.group_help(
+        invocation.program, f"{group} [OPTIONS] COMMAND", commands.GROUPS[group], (BUILDER, DEBUG), rows
+    )
+
+
+def terminal_width() -> int:
+    try:
+        return os.get_terminal_size(1).columns or 80
+    except OSError:
+        return 80
