@@ -2,13 +2,15 @@
 # ./run clean: takes away what the other commands made. Sourced by run, as root.
 
 clean() {
+	mkdir -p "$state"
 	unmount_below "$work"
 	unmount_below "$temporary"
 	clean_handlers
 	if id "$account" >/dev/null 2>&1; then
 		say "removing the account $account"
 		unmount_below "$(getent passwd "$account" | cut -d: -f6)"
-		userdel --remove "$account" 2>/dev/null
+		# It complains of a mail spool that is not there; a process of the account's own would be a reason to stop.
+		userdel --remove "$account" 2>"$state/userdel.log" || die "remove $account: $(cat "$state/userdel.log")"
 	fi
 	packages=$(sort -u "$state/packages" 2>/dev/null | tr '\n' ' ')
 	say "removing .work, $temporary and the caches of linters"

@@ -46,7 +46,7 @@ class Account:
 
     def run(self, words: Sequence[str], **keywords: object) -> subprocess.CompletedProcess[str]:
         """Any other program as this account, with its output as text."""
-        return subprocess.run(self.command(*words), capture_output=True, text=True, check=False, **keywords)  # type: ignore[call-overload, no-any-return]
+        return subprocess.run(self.command(*words), capture_output=True, text=True, check=False, timeout=60, **keywords)  # type: ignore[call-overload, no-any-return]
 
     def _may_run(self, program: Path) -> bool:
         return self.run([str(program), "--version"], env={"HOME": str(self.home)}, cwd="/").returncode == 0
