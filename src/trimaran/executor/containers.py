@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import fcntl
 import os
 import signal
-import stat
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -25,13 +23,15 @@ _KILL_PAUSE, _KILL_TRIES = 0.02, 100
 
 
 class Containers:
-    """A runtime program and the folder it works in (`folder`: on tmpfs where possible, mode 0700, ours alone)."""
+    """A runtime program and its folders, both mode 0700 and ours alone: `folder` for bundles (in memory where possible),
+    `kept` for what outlives the engine."""
 
     name = ""
 
-    def __init__(self, program: str, folder: str, host: Host, *, open_devices_group: str = "") -> None:
+    def __init__(self, program: str, folder: str, host: Host, *, kept: str = "", open_devices_group: str = "") -> None:
         self.program = program
         self.folder = folder
+        self.kept = kept or folder
         self.host = host
         self._open_devices_group = open_devices_group
         os.makedirs(f"{folder}/state", 0o700, exist_ok=True)
@@ -40,9 +40,10 @@ class Containers:
         """The command that runs the bundle in the foreground."""
         raise NotImplementedError
 
-    def config(self, spec: ExecSpec, rootfs: str, bundle: str) -> bytes:
+    def config(self, spec: ExecSpec, rootfs: str, bundle: str, terminal: Terminal) -> bytes:
         hosts, resolver = network.write_files(spec, bundle)
-        return runtime_config(spec, self.host, rootfs, hosts_file=hosts, resolver_file=resolver)
+        console = (terminal.rows, terminal.columns)
+        return runtime_config(spec, self.host, rootfs, hosts_file=hosts, resolver_file=resolver, console=console)
 
     async def run(
         self,
@@ -53,12 +54,13 @@ class Containers:
         stdin: int | None = None,
         terminal: Terminal | None = None,
     ) -> Exit:
+        terminal = terminal or Terminal()
         identity = f"trimaran-{os.urandom(10).hex()}"
         check_working_folder(rootfs, spec.cwd)
         with ExitStack() as stack:
             bundle = stack.enter_context(_bundle(self.folder, identity))
             group = stack.enter_context(cgroups.step_group(identity, spec.limits)) if spec.limits else ""
-            _write(f"{bundle}/config.json", self.config(spec, rootfs, bundle))
+            _write(f"{bundle}/config.json", self.config(spec, rootfs, bundle, terminal))
             argv = self.arguments(identity, bundle)
             if spec.security == "insecure" and self._open_devices_group and not group:
                 argv = _in_group(argv, self._open_devices_group)
@@ -67,7 +69,7 @@ class Containers:
             before = cgroups.out_of_memory_kills(group or None)
             errors = f"{bundle}/error.json"
             if spec.terminal:
-                code = await self._run_on_terminal(argv, output, stdin, terminal or Terminal())
+                code = await self._run_on_terminal(argv, output, stdin, terminal)
             else:
                 code = await self._run_on_pipes(argv, output, stdin)
             if code and (message := _runtime_error(errors)):
@@ -134,7 +136,10 @@ class Containers:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
             await _kill(pid, waiting)
+            process.kill_group(pid)
             raise
+        finally:
+            process.reap_orphans()
 
 
 async def _kill(pid: int, waiting: asyncio.Future[int]) -> None:
@@ -161,10 +166,19 @@ class _Attachment:
         self.pid = 0
 
     def resized(self, rows: int, columns: int) -> None:
-        fcntl.ioctl(self.fd, _TERMINAL_SIZE, struct.pack("HHHH", rows, columns, 0, 0))
-        if self.pid:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGWINCH)
+        size = struct.pack("HHHH", rows, columns, 0, 0)
+        fcntl.ioctl(self.fd, _TERMINAL_SIZE, size)
+        if not self.pid:
+            return
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGWINCH)  # runc passes it on, crun 1.8 does not: set it inside too
+        for pid in process.descendants(self.pid)[:1]:
+            with suppress(OSError):
+                fd = os.open(f"/proc/{pid}/fd/0", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+                try:
+                    fcntl.ioctl(fd, _TERMINAL_SIZE, size)
+                finally:
+                    os.close(fd)
 
 
 def _copy_input(loop: asyncio.AbstractEventLoop, source: int, target: int) -> None:
@@ -187,9 +201,9 @@ def _bundle(folder: str, identity: str) -> Iterator[str]:
         yield path
     finally:
         for name in os.listdir(path):
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.unlink(f"{path}/{name}")
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             os.rmdir(path)
 
 
@@ -211,45 +225,13 @@ def check_working_folder(rootfs: str, cwd: str) -> None:
     """
     root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        resolved = _resolved(root, cwd)
+        resolved = paths.real_place(root, cwd)
+    except OSError as error:
+        raise Denied(f'run a process: working folder "{cwd}": {error.strerror}') from error
     finally:
         os.close(root)
-    first = resolved.split("/", 2)[1] if resolved.startswith("/") else ""
-    if first == "proc":
+    if resolved.split("/", 1)[0] == "proc":
         raise Denied(f'run a process: working folder "{cwd}" lies in /proc', hint="choose another WORKDIR")
-
-
-def _resolved(root: int, path: str) -> str:
-    """Where `path` leads inside the root, symlinks followed, as a path from `/`; what is missing is taken literally."""
-    parts = [part for part in path.split("/") if part not in {"", "."}][::-1]
-    at: list[str] = []
-    links = 0
-    while parts:
-        part = parts.pop()
-        if part == "..":
-            at = at[:-1]
-            continue
-        try:
-            parent = paths.open_beneath(root, "/".join(at) or ".", os.O_PATH | os.O_DIRECTORY)
-        except OSError:
-            at.append(part)
-            continue
-        try:
-            facts = os.stat(part, dir_fd=parent, follow_symlinks=False)
-            target = os.readlink(part, dir_fd=parent) if stat.S_ISLNK(facts.st_mode) else None
-        except OSError:
-            target = None
-        finally:
-            os.close(parent)
-        if target is None:
-            at.append(part)
-            continue
-        links += 1
-        if links > 40:
-            raise Denied(f'run a process: working folder "{path}" is a ring of symlinks')
-        at = [] if target.startswith("/") else at
-        parts += [word for word in target.split("/") if word not in {"", "."}][::-1]
-    return "/" + "/".join(at)
 
 
 def _runtime_error(path: str) -> str:
@@ -285,9 +267,9 @@ def explain(name: str, message: str, spec: ExecSpec) -> TrimaranError:
         return Denied(
             f"set ulimits of the step: {message}", hint="a limit cannot be raised above the one of the calling shell"
         )
-    if "executable file" in low or "no such file or directory" in low and command in message:
+    if "executable file" in low or ("no such file or directory" in low and command in message):
         return ContainerNotStarted(f'start "{command}": {message}', code=127)
-    if "permission denied" in low and command in message:
+    if "open executable" in low or ("permission denied" in low and command in message):
         return ContainerNotStarted(f'start "{command}": {message}', code=126)
     return ContainerNotStarted(f"start container with {name}: {message}", code=125)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from trimaran.executor import seccomp_filter
 from trimaran.executor.containers import Containers
+from trimaran.executor.runtime import Terminal
 from trimaran.executor.spec import ExecSpec
 
 
@@ -29,12 +30,12 @@ class Crun(Containers):
             identity,
         ]
 
-    def config(self, spec: ExecSpec, rootfs: str, bundle: str) -> bytes:
-        content = super().config(spec, rootfs, bundle)
+    def config(self, spec: ExecSpec, rootfs: str, bundle: str, terminal: Terminal) -> bytes:
+        content = super().config(spec, rootfs, bundle, terminal)
         if spec.security == "insecure":
             return content
         config: dict[str, Any] = msgspec.json.decode(content)
-        program = seccomp_filter.program(config["linux"]["seccomp"], self.folder)
+        program = seccomp_filter.program(config["linux"]["seccomp"], self.kept)
         if program is None:
             return content
         import base64

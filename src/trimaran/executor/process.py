@@ -17,6 +17,9 @@ Output = Callable[[int, bytes], None]
 _CHUNK = 1 << 16
 _DRAIN_SECONDS = 2.0
 
+_started: set[int] = set()
+_seen_dead: set[int] = set()
+
 
 class Streams:
     """Pipes of a program's stdout and stderr, read by the event loop as bytes arrive: never clipped, never blocking."""
@@ -85,7 +88,7 @@ def spawn(argv: Sequence[str], *, environment: Mapping[str, str], descriptors: M
     Default signal actions, no blocked signal, its own process group: what a terminal sends is ours to pass on.
     """
     actions: list[tuple[int, int, int]] = [(os.POSIX_SPAWN_DUP2, ours, theirs) for theirs, ours in descriptors.items()]
-    return os.posix_spawn(
+    pid = os.posix_spawn(
         argv[0],
         list(argv),
         dict(environment),
@@ -94,6 +97,8 @@ def spawn(argv: Sequence[str], *, environment: Mapping[str, str], descriptors: M
         setsigmask=(),
         setsigdef=(signal.SIGPIPE, signal.SIGTTOU, signal.SIGTTIN, signal.SIGINT, signal.SIGQUIT, signal.SIGXFSZ),
     )
+    _started.add(pid)
+    return pid
 
 
 def watch(pid: int) -> asyncio.Future[int]:
@@ -106,6 +111,7 @@ def watch(pid: int) -> asyncio.Future[int]:
         loop.remove_reader(fd)
         os.close(fd)
         _, status = os.waitpid(pid, 0)
+        _started.discard(pid)
         if not end.done():
             end.set_result(os.waitstatus_to_exitcode(status))
 
@@ -140,6 +146,12 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def kill_group(pid: int) -> None:
+    """SIGKILL what is left of the process group that `spawn` made: a runtime's helpers that lost their parent."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
 def kill_descendants(pid: int) -> int:
     """SIGKILL everything below `pid`, but not itself: it cleans up behind them. How many there were."""
     below = descendants(pid)
@@ -147,3 +159,29 @@ def kill_descendants(pid: int) -> int:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(each, signal.SIGKILL)
     return len(below)
+
+
+def reap_orphans() -> int:
+    """Process 1 inherits the children of whoever died: bury those that were already dead at the last call.
+
+    Not the ones started here, and none that died just now: asyncio and subprocess fetch theirs at once. How many.
+    """
+    global _seen_dead  # noqa: PLW0603 - a fact about this process's children
+    if os.getpid() != 1:
+        return 0
+    dead = {pid for pid in children().get(1, []) if pid not in _started and _is_dead(pid)}
+    buried = 0
+    for pid in dead & _seen_dead:
+        with suppress(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
+            buried += 1
+    _seen_dead = dead
+    return buried
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"Z"
+    except OSError:
+        return False

@@ -116,8 +116,18 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     tty_group: bool = True
 
 
-def runtime_config(spec: ExecSpec, host: Host, rootfs: str, *, hosts_file: str = "", resolver_file: str = "") -> bytes:
+def runtime_config(
+    spec: ExecSpec,
+    host: Host,
+    rootfs: str,
+    *,
+    hosts_file: str = "",
+    resolver_file: str = "",
+    console: tuple[int, int] = (24, 80),
+) -> bytes:
     """The config.json. The two files, where given, are shown read-only as /etc/hosts and /etc/resolv.conf.
+
+    `console`: rows and columns of the terminal of a spec with one.
 
     Raises UsageError for values no runtime should see: a relative path, an unknown mode or ulimit, a NUL.
     """
@@ -125,7 +135,7 @@ def runtime_config(spec: ExecSpec, host: Host, rootfs: str, *, hosts_file: str =
     insecure = spec.security == "insecure"
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
-        "process": _process(spec, host),
+        "process": _process(spec, host, console),
         "root": {"path": rootfs, "readonly": spec.readonly_rootfs},
         "hostname": spec.hostname,
         "mounts": _mounts(spec, host, hosts_file, resolver_file),
@@ -147,7 +157,7 @@ def capabilities(spec: ExecSpec, host: Host) -> list[str]:
     return [name for name in CAPABILITIES if name != "CAP_MKNOD" or host.can_mknod]
 
 
-def _process(spec: ExecSpec, host: Host) -> dict[str, Any]:
+def _process(spec: ExecSpec, host: Host, console: tuple[int, int]) -> dict[str, Any]:
     names = capabilities(spec, host)
     user: dict[str, Any] = {"uid": spec.uid, "gid": spec.gid}
     if spec.additional_gids:
@@ -162,6 +172,8 @@ def _process(spec: ExecSpec, host: Host) -> dict[str, Any]:
         "capabilities": {"bounding": names, "effective": names, "permitted": names},
         "noNewPrivileges": False,
     }
+    if spec.terminal:
+        process["consoleSize"] = {"height": console[0], "width": console[1]}
     if spec.ulimits:
         process["rlimits"] = [
             {

@@ -16,6 +16,7 @@ from trimaran.linux import syscalls
 
 _FSCONFIG_LIMIT = 255
 _OPTION_PAGE = 4095
+_FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
 _lowerdir_plus: bool | None = None
 
 
@@ -248,6 +249,5 @@ def attach_cgroup2(target: str) -> None:
 
 
 def in_user_namespace() -> bool:
-    """Whether this process is in a user namespace other than the machine's first."""
-    with open("/proc/self/uid_map", encoding="ascii") as file:
-        return file.read().split() != ["0", "0", "4294967295"]
+    """Whether this process is in a user namespace other than the machine's first, whose inode number is fixed."""
+    return os.stat("/proc/self/ns/user").st_ino != _FIRST_USER_NAMESPACE

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 
 from trimaran.linux import syscalls
 
-_MAX_LINKS = 40
+MAX_LINKS = 40
 _PATH_FOLDER = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _openat2_works: bool | None = None
 
@@ -113,7 +114,7 @@ def walk_in_root(root: int, path: str | bytes, flags: int = os.O_RDONLY, mode: i
                 target = _link(trail[-1], part, 0)
             if target:
                 links += 1
-                if links > _MAX_LINKS:
+                if links > MAX_LINKS:
                     raise _error(errno.ELOOP, path)
                 if target.startswith(b"/"):
                     while len(trail) > 1:
@@ -189,3 +190,38 @@ def _make_folder(root: int, path: bytes, mode: int, owner: tuple[int, int] | Non
             os.close(fd)
     finally:
         os.close(parent)
+
+
+def real_place(root: int, path: str) -> str:
+    """Where `path` leads inside the root, as a relative path without symlinks; what is missing is taken literally.
+
+    A name, not an access: what lies there may change before it is opened. OSError (ELOOP) for a ring of symlinks.
+    """
+    pending = [part for part in path.split("/") if part not in {"", "."}][::-1]
+    at: list[str] = []
+    links = 0
+    while pending:
+        part = pending.pop()
+        if part == "..":
+            at = at[:-1]
+            continue
+        target = _target(root, "/".join(at), part)
+        if target is None:
+            at.append(part)
+            continue
+        links += 1
+        if links > MAX_LINKS:
+            raise _error(errno.ELOOP, path)
+        at = [] if target.startswith("/") else at
+        pending += [word for word in target.split("/") if word not in {"", "."}][::-1]
+    return "/".join(at)
+
+
+def _target(root: int, folder_path: str, name: str) -> str | None:
+    with suppress(OSError):
+        folder = open_beneath(root, folder_path or ".", os.O_PATH | os.O_DIRECTORY)
+        try:
+            return os.readlink(name, dir_fd=folder)
+        finally:
+            os.close(folder)
+    return None
