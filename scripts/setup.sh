@@ -43,7 +43,7 @@ become_root() { # start again as root, with the same arguments
 		return
 	fi
 	command -v sudo >/dev/null || die "root is needed for ./run $1 (install sudo, or run this as root)"
-	say "./run $1 mounts and starts containers for its tests: going on with sudo"
+	say "./run $1 needs root for packages, mounts and handlers: going on with sudo"
 	exec sudo --preserve-env="$passed_on" -- sh "$here/run" "$@"
 }
 
@@ -63,13 +63,22 @@ persistently() { # networks hiccup: five times, after 5, 10, 15 and 20 seconds
 	done
 }
 
-# set_up PACKAGES: what every command needs before it can begin.
+# set_up PACKAGES [with handlers]: what every command needs before it can begin.
 set_up() {
 	mkdir -p "$state"
 	missing=$(missing_packages "$1")
+	announce "$missing" "${2:-}"
 	[ -z "$missing" ] || install_packages "$missing"
 	make_environment
 	install_wheel
+	[ -z "${2:-}" ] || register_handlers
+}
+
+announce() { # all that is going to change on the machine, before any of it does
+	[ -z "$1" ] || say "will install these Debian packages (apt-get): $1"
+	[ -z "$2" ] || [ -e $binfmt/register ] || say "will mount the kernel's binfmt_misc at $binfmt"
+	[ -z "$2" ] || say "will register QEMU with binfmt_misc for other machines' programs, where nothing does that yet"
+	say "all else stays in $work; ./run clean takes everything away again, but for the packages"
 }
 
 missing_packages() {
@@ -82,7 +91,7 @@ missing_packages() {
 }
 
 install_packages() {
-	say "installing Debian packages: $1"
+	say "installing the packages"
 	# No package may start a service of its own: docker-registry would take port 5000.
 	held=
 	if [ ! -e /usr/sbin/policy-rc.d ]; then
