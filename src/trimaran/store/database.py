@@ -1,0 +1,325 @@
+"""The store's memory: two SQLite files seen as one database, read on the loop, written by one thread.
+
+`store.db` (WAL, NORMAL) holds what a crash of the machine must not lose; `fast.db` (synchronous=OFF) what may be lost:
+stat cache and last use. Law: nobody else opens them; a row is a promise about bytes that were durable before it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from trimaran.errors import Conflict, Corrupt, Denied, TrimaranError, Unavailable
+
+T = TypeVar("T")
+
+VERSION = 1
+_APPLICATION = 0x7472696D  # "trim"
+_BATCH = 256
+_WAIT = 30.0
+
+_SCHEMA = """
+CREATE TABLE blobs(digest TEXT PRIMARY KEY, size INTEGER NOT NULL, media_type TEXT NOT NULL, created INTEGER NOT NULL,
+    condemned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
+CREATE TABLE layers(id TEXT PRIMARY KEY, entries BLOB, diff_id TEXT NOT NULL DEFAULT '', remote BLOB,
+    parents TEXT NOT NULL DEFAULT '', description TEXT NOT NULL DEFAULT '', created INTEGER NOT NULL,
+    condemned INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE layer_blobs(layer TEXT NOT NULL, compression TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
+    media_type TEXT NOT NULL, PRIMARY KEY(layer, compression)) WITHOUT ROWID;
+CREATE INDEX layer_blobs_by_digest ON layer_blobs(digest);
+CREATE TABLE layer_files(layer TEXT NOT NULL, path TEXT NOT NULL, data BLOB, PRIMARY KEY(layer, path)) WITHOUT ROWID;
+CREATE TABLE snapshots(number INTEGER PRIMARY KEY AUTOINCREMENT, layer TEXT NOT NULL, form TEXT NOT NULL,
+    size INTEGER NOT NULL DEFAULT -1, boot TEXT NOT NULL, synced INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL);
+CREATE UNIQUE INDEX snapshots_by_layer ON snapshots(layer, form);
+CREATE TABLE origins(digest TEXT NOT NULL, repository TEXT NOT NULL, PRIMARY KEY(digest, repository)) WITHOUT ROWID;
+CREATE TABLE records(key TEXT PRIMARY KEY, op TEXT NOT NULL, body BLOB NOT NULL, created INTEGER NOT NULL);
+CREATE INDEX records_by_op ON records(op, created);
+CREATE TABLE record_layers(key TEXT NOT NULL, layer TEXT NOT NULL, PRIMARY KEY(layer, key)) WITHOUT ROWID;
+CREATE INDEX record_layers_by_key ON record_layers(key);
+CREATE TABLE memos(stack TEXT NOT NULL, selector TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY(stack, selector)) WITHOUT ROWID;
+CREATE TABLE images(name TEXT PRIMARY KEY, descriptor BLOB NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE image_blobs(name TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY(name, digest)) WITHOUT ROWID;
+CREATE INDEX image_blobs_by_digest ON image_blobs(digest);
+"""
+
+_FAST_SCHEMA = """
+CREATE TABLE IF NOT EXISTS fast.used(kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY(kind, id)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS fast.stat(device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
+    mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY(device, inode)) WITHOUT ROWID;
+"""
+
+
+class Database:
+    """Opened by `open_database`. `query` and `row` serve any thread; writes are batched by the one writer thread."""
+
+    def __init__(self, folder: str, reader: sqlite3.Connection, *, readonly: bool) -> None:
+        self.folder = folder
+        self.readonly = readonly
+        self._reader = reader
+        self._reading = threading.Lock()
+        self._jobs: queue.SimpleQueue[tuple[Callable[[sqlite3.Connection], Any], Future[Any]] | None]
+        self._jobs = queue.SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._closed = False
+
+    def query(self, sql: str, parameters: tuple[Any, ...] = ()) -> list[Any]:
+        """All rows, as tuples; about 10 µs for a point read."""
+        with mapped(self.folder), self._reading:
+            return self._reader.execute(sql, parameters).fetchall()
+
+    def row(self, sql: str, parameters: tuple[Any, ...] = ()) -> Any:
+        """The first row, or None."""
+        with mapped(self.folder), self._reading:
+            return self._reader.execute(sql, parameters).fetchone()
+
+    def submit(self, job: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Run `job` in the writer's next transaction; done when that is committed. An error undoes this job alone."""
+        if self.readonly:
+            raise Denied(f'write store "{self.folder}": it was opened for reading')
+        future: Future[T] = Future()
+        with self._starting:
+            if self._closed:
+                raise Conflict(f'write store "{self.folder}": it was closed')
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write_loop, name="trimaran-store", daemon=True)
+                self._writer.start()
+            self._jobs.put((job, future))
+        return future
+
+    async def write(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """`submit` and wait for the commit."""
+        return await asyncio.wrap_future(self.submit(job))
+
+    def write_now(self, job: Callable[[sqlite3.Connection], T]) -> T:
+        """`submit` and wait, for disk functions; never called on the loop."""
+        return self.submit(job).result()
+
+    def execute(self, sql: str, parameters: tuple[Any, ...] = ()) -> Future[None]:
+        """Submit one statement."""
+
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute(sql, parameters)
+
+        return self.submit(job)
+
+    def close(self) -> None:
+        """Commit what was submitted and close. Idempotent."""
+        with self._starting:
+            if self._closed:
+                return
+            self._closed = True
+            writer = self._writer
+            if writer is not None:
+                self._jobs.put(None)
+        if writer is not None:
+            writer.join()
+        with self._reading:
+            self._reader.close()
+
+    def _write_loop(self) -> None:
+        connection: sqlite3.Connection | None = None
+        running = True
+        while running:
+            batch = [self._jobs.get()]
+            while batch[-1] is not None and len(batch) < _BATCH:
+                try:
+                    batch.append(self._jobs.get_nowait())
+                except queue.Empty:
+                    break
+            running = batch[-1] is not None
+            jobs = [job for job in batch if job is not None]
+            if not jobs:
+                break
+            try:
+                if connection is None:
+                    with mapped(self.folder):
+                        connection = _connect(self.folder, readonly=False)
+            except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+                for _, future in jobs:
+                    future.set_exception(error)
+                continue
+            _run_batch(connection, jobs, self.folder)
+        if connection is not None:
+            connection.close()
+
+
+def _run_batch(
+    connection: sqlite3.Connection,
+    jobs: list[tuple[Callable[[sqlite3.Connection], Any], Future[Any]]],
+    folder: str,
+) -> None:
+    """One transaction for all; each job in a savepoint, so that its error is its own."""
+    outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
+    try:
+        with mapped(folder):
+            connection.execute("BEGIN IMMEDIATE")
+            for job, future in jobs:
+                outcomes.append((future, *_run_job(connection, job, folder)))
+            connection.execute("COMMIT")
+    except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        for _, future in jobs:
+            future.set_exception(error)
+        return
+    for future, value, failure in outcomes:
+        if failure is not None:
+            future.set_exception(failure)
+        else:
+            future.set_result(value)
+
+
+def _run_job(
+    connection: sqlite3.Connection, job: Callable[[sqlite3.Connection], Any], folder: str
+) -> tuple[Any, BaseException | None]:
+    connection.execute("SAVEPOINT job")
+    try:
+        with mapped(folder):
+            value = job(connection)
+    except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+        if not connection.in_transaction:  # SQLite gave up the whole transaction (disk full)
+            raise
+        connection.execute("ROLLBACK TO job")
+        connection.execute("RELEASE job")
+        return None, error
+    connection.execute("RELEASE job")
+    return value, None
+
+
+def open_database(folder: str, *, readonly: bool) -> Database:
+    """Open (and unless `readonly` make) the database in `folder`, which exists.
+
+    Conflict when another version of Trimaran wrote it, Corrupt when it is no database, Denied when it can't be written.
+    """
+    with mapped(folder):
+        reader = _connect(folder, readonly=readonly)
+        try:
+            _check_version(folder, reader, readonly=readonly)
+        except BaseException:
+            reader.close()
+            raise
+        reader.execute("PRAGMA query_only=1")
+    return Database(folder, reader, readonly=readonly)
+
+
+def _connect(folder: str, *, readonly: bool) -> sqlite3.Connection:
+    path = os.path.join(folder, "store.db")
+    frozen = readonly and not os.access(folder, os.W_OK)
+    # WAL needs a writable folder; on a read-only file system nobody else writes either.
+    connection = _open(f"file:{_quoted(path)}?immutable=1", uri=True) if frozen else _open(path)
+    try:
+        connection.execute("PRAGMA synchronous=NORMAL")
+        _attach_fast(connection, os.path.join(folder, "fast.db"), frozen=frozen)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open(path: str, *, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(
+        path, timeout=_WAIT, isolation_level=None, check_same_thread=False, cached_statements=256, uri=uri
+    )
+
+
+def _quoted(path: str) -> str:
+    return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+
+
+def _attach_fast(connection: sqlite3.Connection, path: str, *, frozen: bool) -> None:
+    """Attach `fast.db`, or an empty one in memory where it cannot be; a broken one is thrown away: it promised nothing."""
+    if frozen:
+        connection.execute("ATTACH ':memory:' AS fast")
+        connection.executescript(_FAST_SCHEMA)
+        return
+    for attempt in range(2):
+        try:
+            connection.execute("ATTACH ? AS fast", (path,))
+            if connection.execute("PRAGMA fast.user_version").fetchone()[0] != VERSION:
+                connection.execute("PRAGMA fast.journal_mode=WAL")
+                connection.executescript(_FAST_SCHEMA + f"PRAGMA fast.user_version={VERSION};")
+            connection.execute("PRAGMA fast.synchronous=OFF")
+            connection.execute("SELECT count(*) FROM (SELECT 1 FROM fast.used LIMIT 1)")
+            return
+        except sqlite3.OperationalError:
+            raise
+        except sqlite3.DatabaseError:
+            if attempt:
+                raise
+            if any(row[1] == "fast" for row in connection.execute("PRAGMA database_list")):
+                connection.execute("DETACH fast")
+            for suffix in ("", "-wal", "-shm"):
+                try:
+                    os.unlink(path + suffix)
+                except FileNotFoundError:
+                    continue
+
+
+def _check_version(folder: str, connection: sqlite3.Connection, *, readonly: bool) -> None:
+    version = connection.execute("PRAGMA main.user_version").fetchone()[0]
+    if version == 0 and not readonly:
+        version = _create(folder, connection)
+    if version != VERSION:
+        raise Conflict(
+            f'open store "{folder}": it has format {version}, this Trimaran reads format {VERSION}',
+            hint="use the Trimaran that wrote it, or point TRIMARAN_ROOT at another folder",
+        )
+    application = connection.execute("PRAGMA main.application_id").fetchone()[0]
+    if application != _APPLICATION:
+        raise Conflict(f'open store "{folder}": store.db belongs to another program')
+
+
+def _create(folder: str, connection: sqlite3.Connection) -> int:
+    """Write the schema once, whoever comes first; the version then found."""
+    from trimaran.aio import Cancel
+    from trimaran.store.locks import locked_in_thread
+
+    with locked_in_thread(Cancel(), os.path.join(folder, "create.lock")):
+        version: int = connection.execute("PRAGMA main.user_version").fetchone()[0]
+        if version:
+            return version
+        if connection.execute("SELECT count(*) FROM main.sqlite_master").fetchone()[0]:
+            raise Conflict(f'open store "{folder}": store.db belongs to another program')
+        connection.execute("PRAGMA main.journal_mode=WAL")
+        connection.executescript(
+            f"BEGIN;{_SCHEMA};PRAGMA application_id={_APPLICATION};PRAGMA user_version={VERSION};COMMIT;"
+        )
+    return VERSION
+
+
+@contextmanager
+def mapped(folder: str) -> Iterator[None]:
+    """SQLite's errors in our words."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _in_our_words(folder, error) from error
+
+
+def _in_our_words(folder: str, error: sqlite3.Error) -> TrimaranError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    message = f'use store "{folder}": {error}'
+    if code == sqlite3.SQLITE_FULL:
+        return Unavailable(message, hint="free space on that disk, for example by `trimaran prune`")
+    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
+        return Denied(message, hint="check who owns that folder, or point TRIMARAN_ROOT at one you can write")
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR}:
+        return Unavailable(message, hint="another process holds the store, or its disk fails; try again")
+    if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
+        return Corrupt(message, hint=f'move "{folder}" away; the next build fills a new store')
+    return TrimaranError(message)
+
+
+def marks(values: Iterable[object]) -> str:
+    """`?,?,?` for as many values."""
+    return ",".join("?" for _ in values)

@@ -1,0 +1,174 @@
+"""Pulling a layer: bytes from afar into the content, and in the same pass its list and (when wanted) its folder.
+
+The network belongs to the loop, disk and decompression to one thread; a few chunks wait between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from trimaran import aio
+from trimaran.aio import Cancel
+from trimaran.digest import Digest
+from trimaran.errors import Cancelled, Corrupt
+from trimaran.events import Progress, Task
+from trimaran.oci.blobs import CHUNK, Blobs
+from trimaran.oci.descriptor import Descriptor
+from trimaran.store.compression import decompress
+from trimaran.store.content import BlobWriter, Content, disk_errors
+from trimaran.store.entries import EntryList
+from trimaran.store.layers import LayerBlob
+from trimaran.store.making import verified
+from trimaran.store.unpack import read_layer
+
+_AHEAD = 8
+"""Chunks (of 1 MiB) that may wait for the disk."""
+
+
+class _Feed:
+    """A bounded way from the loop to a thread. `None` ends it; an error given by `fail` is raised at the reader."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._free = asyncio.Semaphore(_AHEAD)
+        self._chunks: queue.SimpleQueue[bytes | BaseException | None] = queue.SimpleQueue()
+
+    async def put(self, data: bytes) -> None:
+        await self._free.acquire()
+        self._chunks.put(data)
+
+    def end(self, error: BaseException | None = None) -> None:
+        self._chunks.put(error)
+
+    def take(self) -> bytes:
+        """For the thread: the next chunk, b"" at the end."""
+        chunk = self._chunks.get()
+        if chunk is None:
+            self._chunks.put(None)
+            return b""
+        if isinstance(chunk, BaseException):
+            raise chunk
+        self.free()
+        return chunk
+
+    def free(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._free.release)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits
+
+
+async def pull(
+    content: Content,
+    source: Blobs,
+    descriptor: Descriptor,
+    diff_id: Digest,
+    folder: str | None,
+    progress: Progress | None,
+    *,
+    user_xattrs: bool,
+) -> EntryList:
+    """Bring the blob here, verified by digest, size and diff id, unpacked into `folder` when given; its list."""
+    with ExitStack() as stack:
+        task = stack.enter_context(progress.task(str(descriptor.digest), descriptor.size)) if progress else None
+        feed = _Feed()
+        async with aio.TaskGroup() as group:
+            work = group.start(
+                aio.in_thread(_receive, content, feed, descriptor, diff_id, folder, user_xattrs=user_xattrs)
+            )
+            try:
+                await _send(source, descriptor, feed, work, task)
+            except BaseException as error:
+                feed.end(error if isinstance(error, Exception) else Cancelled("cancelled"))
+                raise
+        return work.result()
+
+
+async def _send(
+    source: Blobs, descriptor: Descriptor, feed: _Feed, work: asyncio.Task[EntryList], task: Task | None
+) -> None:
+    async with source.read(descriptor) as reader:
+        while data := await reader.read(CHUNK):
+            if work.done():
+                return
+            await feed.put(data)
+            if task is not None:
+                task.add(len(data))
+    feed.end()
+
+
+def _receive(
+    cancel: Cancel,
+    content: Content,
+    feed: _Feed,
+    descriptor: Descriptor,
+    diff_id: Digest,
+    folder: str | None,
+    *,
+    user_xattrs: bool,
+) -> EntryList:
+    with content.writer(descriptor.media_type, descriptor) as blob:
+        try:
+            read = _tee(cancel, feed, blob)
+            entries, found = _unpack(cancel, decompress(read), folder, user_xattrs=user_xattrs)
+            while read(CHUNK):
+                pass  # what follows the archive belongs to the blob too
+        finally:
+            for _ in range(_AHEAD):
+                feed.free()  # whoever waits to put is let go and sees that we are done
+        if found != diff_id:
+            raise Corrupt(f"pull layer {descriptor.digest}: its content is {found}, the image says {diff_id}")
+        blob.commit(descriptor)
+        return entries
+
+
+def _tee(cancel: Cancel, feed: _Feed, blob: BlobWriter) -> Callable[[int], bytes]:
+    waiting = memoryview(b"")
+
+    def read(size: int) -> bytes:
+        nonlocal waiting
+        if not waiting:
+            cancel.check()
+            data = feed.take()
+            if not data:
+                return b""
+            blob.write(data)
+            waiting = memoryview(data)
+        piece, waiting = waiting[:size], waiting[size:]
+        return bytes(piece)
+
+    return read
+
+
+def _unpack(
+    cancel: Cancel, read: Callable[[int], bytes], folder: str | None, *, user_xattrs: bool
+) -> tuple[EntryList, str]:
+    if folder is None:
+        return read_layer(cancel, read, extract_to=None)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with disk_errors("unpack layer"):
+            return read_layer(cancel, read, extract_to=fd, user_xattrs=user_xattrs)
+    finally:
+        os.close(fd)
+
+
+def unpack_blob(
+    cancel: Cancel, content: Content, blob: LayerBlob, folder: str | None, *, user_xattrs: bool
+) -> EntryList:
+    """List (and unpack) a blob that is here, verified again."""
+    fd = content.open(blob.descriptor.digest)
+    try:
+        read = verified(content, blob.descriptor, fd)
+        entries, found = _unpack(cancel, decompress(read), folder, user_xattrs=user_xattrs)
+        while read(CHUNK):
+            pass
+    finally:
+        os.close(fd)
+    if found != blob.diff_id:
+        raise Corrupt(f"unpack layer {blob.diff_id}: blob {blob.descriptor.digest} holds {found}")
+    return entries

@@ -1,0 +1,115 @@
+"""Making a layer's blob or folder from its entry list, in one pass each; for disk functions."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+
+from trimaran.aio import Cancel
+from trimaran.digest import Digest
+from trimaran.errors import Corrupt
+from trimaran.events import Progress, Task
+from trimaran.oci.descriptor import Descriptor
+from trimaran.store.compression import Compression, compress, decompress
+from trimaran.store.content import BlobWriter, Content, disk_errors
+from trimaran.store.entries import Entry, EntryList
+from trimaran.store.layers import LayerBlob
+from trimaran.store.render import write_layer, write_snapshot
+
+_CHUNK = 1 << 20
+
+
+def render(
+    cancel: Cancel,
+    content: Content,
+    entries: EntryList,
+    open_file: Callable[[str], int],
+    compression: Compression,
+    progress: Progress | None,
+) -> tuple[LayerBlob, Mapping[str, str]]:
+    """List and files → tar → hash → compress → hash → blob; also the content digests the list did not have yet."""
+    with content.writer(compression.media_type()) as blob:
+        write = blob.write
+        if progress is not None:
+            with progress.task("exporting layers") as task:
+                return _render(cancel, blob, _counted(write, task), entries, open_file, compression)
+        return _render(cancel, blob, write, entries, open_file, compression)
+
+
+def _render(
+    cancel: Cancel,
+    blob: BlobWriter,
+    write: Callable[[bytes], None],
+    entries: EntryList,
+    open_file: Callable[[str], int],
+    compression: Compression,
+) -> tuple[LayerBlob, Mapping[str, str]]:
+    encoder = compress(cancel, write, compression)
+    rendered = write_layer(cancel, entries, lambda entry: open_file(entry.path), encoder.write)
+    encoder.close()
+    return LayerBlob(blob.commit(), Digest(rendered.diff_id)), rendered.digests
+
+
+def _counted(write: Callable[[bytes], None], task: Task) -> Callable[[bytes], None]:
+    def counting(data: bytes) -> None:
+        write(data)
+        task.add(len(data))
+
+    return counting
+
+
+def recompress(
+    cancel: Cancel, content: Content, blob: LayerBlob, compression: Compression, progress: Progress | None
+) -> Descriptor:
+    """The same tar bytes in another compression; Corrupt when they are not those of the diff id."""
+    hasher = blob.diff_id.hasher()
+    fd = content.open(blob.descriptor.digest)
+    try:
+        with content.writer(compression.media_type()) as writer:
+            read = decompress(verified(content, blob.descriptor, fd))
+            encoder = compress(cancel, writer.write, compression)
+            while data := read(_CHUNK):
+                hasher.update(data)
+                encoder.write(data)
+            encoder.close()
+            if hasher.hexdigest() != blob.diff_id.hex:
+                raise Corrupt(f"read layer {blob.diff_id}: blob {blob.descriptor.digest} holds other content")
+            return writer.commit()
+    finally:
+        os.close(fd)
+
+
+def verified(content: Content, descriptor: Descriptor, fd: int) -> Callable[[int], bytes]:
+    """Read a blob of the content in a disk thread; what ends in b"" was of the right digest and size."""
+    hasher = descriptor.digest.hasher()
+    done = 0
+
+    def read(size: int) -> bytes:
+        nonlocal done
+        data = os.read(fd, size)
+        hasher.update(data)
+        done += len(data)
+        if not data and (done != descriptor.size or hasher.hexdigest() != descriptor.digest.hex):
+            content.forget(descriptor.digest)
+            raise Corrupt(
+                f"read blob {descriptor.digest}: its bytes changed on disk", hint="run the same command again"
+            )
+        return data
+
+    return read
+
+
+def render_folder(
+    cancel: Cancel, entries: EntryList, open_file: Callable[[str], int], folder: str, *, user_xattrs: bool
+) -> None:
+    """List and files → overlay-ready folder."""
+
+    def open_entry(entry: Entry) -> int:
+        return open_file(entry.path)
+
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with disk_errors("write snapshot"):
+            write_snapshot(cancel, entries, open_entry, fd, user_xattrs=user_xattrs)
+    finally:
+        os.close(fd)

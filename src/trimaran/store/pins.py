@@ -1,0 +1,117 @@
+"""What running builds hold: each build is a flock'd file naming its pins, beside a temp folder that dies with it.
+
+Law: first pin, then look whether the thing is there. The garbage collector first condemns rows, then reads the pins,
+then deletes: either it sees the pin or the build sees the condemned row.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+
+from trimaran.aio import Cancel
+from trimaran.store.locks import release, try_lock
+from trimaran.store.removal import remove_tree
+
+
+class Pins:
+    """The pins and the temp folder of this process; both are made on first use."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._guard = threading.Lock()
+        self._fd: int | None = None
+        self._name = ""
+        self._held: set[str] = set()
+        self._count = 0
+
+    def pin(self, *names: str) -> None:
+        """Keep the garbage collectors of all processes off these (`blob:…`, `layer:…`) until this process ends."""
+        new = [name for name in names if name not in self._held]
+        if not new:
+            return
+        with self._guard:
+            os.write(self._live_file(), "".join(f"{name}\n" for name in new).encode())
+            self._held.update(new)
+
+    def temporary(self, kind: str) -> str:
+        """A path for a new temp file or folder (not made), on the store's file system, unique in this process."""
+        with self._guard:
+            self._live_file()
+            self._count += 1
+            return os.path.join(self._root, "temp", self._name, f"{kind}-{self._count}")
+
+    def _live_file(self) -> int:
+        if self._fd is None:
+            name = os.urandom(8).hex()
+            path = os.path.join(self._root, "live", name)
+            fd = try_lock(path)
+            assert fd is not None, "64 random bits met twice"
+            os.set_inheritable(fd, False)
+            os.mkdir(os.path.join(self._root, "temp", name), 0o700)
+            os.lseek(fd, 0, os.SEEK_END)
+            self._fd, self._name = fd, name
+        return self._fd
+
+    def close(self) -> None:
+        with self._guard:
+            if self._fd is None:
+                return
+            remove_tree(Cancel(), os.path.join(self._root, "temp", self._name))
+            release(self._fd, os.path.join(self._root, "live", self._name))
+            self._fd = None
+            self._held.clear()
+
+
+def live_pins(root: str) -> set[str]:
+    """All pins of all living builds on this store, this process included."""
+    pins: set[str] = set()
+    for name in os.listdir(os.path.join(root, "live")):
+        path = os.path.join(root, "live", name)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with open(fd, encoding="utf-8", closefd=False) as file:
+                pins.update(file.read().splitlines())
+        finally:
+            os.close(fd)
+    return pins
+
+
+def dead_builds(root: str) -> list[tuple[str, int]]:
+    """Builds whose process is gone without tidying up, as (name, descriptor of the lock now held by us)."""
+    dead = []
+    names = set(os.listdir(os.path.join(root, "live")))
+    for name in sorted(names):
+        try:
+            fd = try_lock(os.path.join(root, "live", name), create=False)
+        except FileNotFoundError:
+            continue
+        if fd is not None:
+            dead.append((name, fd))
+    return dead
+
+
+def sweep(cancel: Cancel, root: str, dead: list[tuple[str, int]]) -> None:
+    """Remove the temp folders of `dead_builds` and give their locks back, also when cancelled."""
+    try:
+        while dead:
+            name, fd = dead.pop()
+            path = os.path.join(root, "live", name)
+            try:
+                gone = remove_tree(cancel, os.path.join(root, "temp", name))
+            except BaseException:
+                os.close(fd)
+                raise
+            if gone:
+                release(fd, path)
+            else:
+                os.close(fd)
+    finally:
+        for _, fd in dead:
+            os.close(fd)

@@ -1,0 +1,123 @@
+"""The solver's memory: cache records by key, and content keys that outlive their layers (memos)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from trimaran.digest import Digest
+from trimaran.solver.protocols import CacheRecord, KeyInput
+from trimaran.store.database import Database
+from trimaran.store.last_use import RECORD, LastUse
+from trimaran.store.locks import locked
+from trimaran.store.packing import pack, unpack
+
+
+def _pack(record: CacheRecord) -> bytes:
+    """Names that are no UTF-8 are written so that a person can still tell what they were."""
+    try:
+        return pack(record)
+    except UnicodeEncodeError:
+        inputs = tuple(KeyInput(_printable(part.name), _printable(part.value)) for part in record.inputs)
+        return pack(msgspec.structs.replace(record, inputs=inputs, description=_printable(record.description)))
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+class Records:
+    """The member of `solver.protocols.Index` that lives on disk. `find` and `nearest` cost 20 µs."""
+
+    def __init__(self, root: str, database: Database, last_use: LastUse) -> None:
+        self._locks = os.path.join(root, "locks")
+        self._database = database
+        self._last_use = last_use
+        self._pending: dict[Digest, tuple[CacheRecord | None, Future[Any]]] = {}
+        self._latest: dict[Digest, CacheRecord] = {}
+
+    def find(self, key: Digest) -> CacheRecord | None:
+        record = self._look(key)
+        if record is not None:
+            self._last_use.bump(RECORD, key)
+        return record
+
+    def _look(self, key: Digest) -> CacheRecord | None:
+        waiting = self._pending.get(key)
+        if waiting is not None:
+            return waiting[0]
+        row = self._database.row("SELECT body FROM records WHERE key=?", (key,))
+        return None if row is None else self._decode(key, row[0])
+
+    def nearest(self, op: Digest) -> CacheRecord | None:
+        waiting = self._latest.get(op)
+        if waiting is not None:
+            return waiting
+        row = self._database.row("SELECT key, body FROM records WHERE op=? ORDER BY created DESC LIMIT 1", (op,))
+        return None if row is None else self._decode(row[0], row[1])
+
+    def save(self, record: CacheRecord) -> None:
+        """Returns at once; a process that gets the key's lock after us sees it."""
+        row = (record.key, record.op, _pack(record), record.created)
+        layers = sorted({layer for result in record.results for layer in result})
+
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT OR REPLACE INTO records(key, op, body, created) VALUES(?,?,?,?)", row)
+            connection.execute("DELETE FROM record_layers WHERE key=?", (row[0],))
+            connection.executemany(
+                "INSERT OR IGNORE INTO record_layers(key, layer) VALUES(?,?)", [(row[0], layer) for layer in layers]
+            )
+
+        self._latest[record.op] = record
+        self._submit(record.key, record, job)
+        self._last_use.bump(RECORD, record.key)
+
+    def drop(self, key: Digest) -> None:
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM records WHERE key=?", (key,))
+            connection.execute("DELETE FROM record_layers WHERE key=?", (key,))
+
+        for op in [op for op, record in self._latest.items() if record.key == key]:
+            del self._latest[op]
+        self._submit(key, None, job)
+
+    def _submit(self, key: Digest, record: CacheRecord | None, job: Any) -> None:
+        future = self._database.submit(job)
+        self._pending[key] = (record, future)
+
+    def _decode(self, key: str, body: bytes) -> CacheRecord | None:
+        """A record that cannot be read is a miss."""
+        try:
+            return unpack(body, CacheRecord)
+        except msgspec.MsgspecError:
+            if not self._database.readonly:
+                self.drop(Digest(key))
+            return None
+
+    @asynccontextmanager
+    async def lock(self, key: Digest) -> AsyncIterator[None]:
+        """Whoever leaves has its `save` of this key committed first, so the next holder finds it."""
+        async with locked(os.path.join(self._locks, key.hex)):
+            try:
+                yield
+            finally:
+                waiting = self._pending.get(key)
+                if waiting is not None:
+                    await asyncio.wrap_future(waiting[1])
+                    if self._pending.get(key) is waiting:
+                        del self._pending[key]
+
+    def memo(self, stack: str, selector: str) -> str | None:
+        """What `selector` of the rootfs `stack` was found to be, also when its layers are gone."""
+        row = self._database.row("SELECT value FROM memos WHERE stack=? AND selector=?", (stack, selector))
+        return None if row is None else str(row[0])
+
+    def remember(self, stack: str, selector: str, value: str) -> None:
+        self._database.execute("INSERT OR REPLACE INTO memos VALUES(?,?,?)", (stack, selector, value))

@@ -1,0 +1,191 @@
+"""What a stack of layer folders shows, read from the folders themselves: for commits, without entry lists.
+
+Overlayfs's rules: the topmost folder that has a path decides; a whiteout or a non-folder on the way hides what is
+below.
+All by descriptors, never following a link.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+from trimaran.aio import Cancel
+from trimaran.store.snapshots import RootStatus
+
+_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
+
+
+def open_folder(root: int, path: str) -> int | None:
+    """The folder at `path` below `root`; None when it is not there. NotADirectoryError when something hides it."""
+    folder = os.dup(root)
+    for part in path.split("/") if path else ():
+        try:
+            inner = os.open(part, _FOLDER, dir_fd=folder)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in {errno.ENOTDIR, errno.ELOOP, errno.ENXIO}:
+                raise NotADirectoryError(errno.ENOTDIR, "hidden", path) from error
+            raise
+        finally:
+            os.close(folder)
+        folder = inner
+    return folder
+
+
+class Lowers:
+    """An opened stack, topmost first. Descriptors are closed on leaving."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._paths = paths
+        self._fds: list[int] = []
+
+    def __enter__(self) -> Self:
+        for path in self._paths:
+            self._fds.append(os.open(path, _FOLDER))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._fds:
+            os.close(self._fds.pop())
+
+    def folders(self, path: str) -> Iterator[int]:
+        """The folders merged at `path`, topmost first; each is closed when the next is asked for."""
+        for root in self._fds:
+            try:
+                folder = open_folder(root, path)
+            except NotADirectoryError:
+                return
+            if folder is None:
+                continue
+            try:
+                yield folder
+            finally:
+                os.close(folder)
+
+    def names(self, path: str) -> dict[str, bool]:
+        """Name → whether it is a folder, for what the merged folder `path` shows."""
+        shown: dict[str, bool] = {}
+        hidden: set[str] = set()
+        for folder in self.folders(path):
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name in shown or entry.name in hidden:
+                        continue
+                    if is_whiteout(entry.stat(follow_symlinks=False)):
+                        hidden.add(entry.name)
+                    else:
+                        shown[entry.name] = entry.is_dir(follow_symlinks=False)
+        return shown
+
+    def status(self, path: str) -> os.stat_result | None:
+        """Of the merged folder at `path`: its topmost folder's. None when there is no such folder."""
+        for folder in self.folders(path):
+            return os.fstat(folder)
+        return None
+
+
+def _opaque_name(*, user_xattrs: bool) -> str:
+    return "user.overlay.opaque" if user_xattrs else "trusted.overlay.opaque"
+
+
+def _is_opaque(folder: int, name: str) -> bool:
+    try:
+        return os.getxattr(folder, name) == b"y"
+    except OSError:
+        return False
+
+
+def explicit_deletions(cancel: Cancel, upper: str, lowers: Sequence[str], *, user_xattrs: bool) -> None:
+    """Turn opaque folders of `upper` into whiteouts of what they hide, so that the layer may lie on another stack."""
+    name = _opaque_name(user_xattrs=user_xattrs)
+    top = os.open(upper, _FOLDER)
+    try:
+        with Lowers(lowers) as stack:
+            pending = [("", False)]
+            while pending:
+                path, hiding = pending.pop()
+                cancel.check()
+                folder = open_folder(top, path)
+                if folder is None:
+                    continue
+                try:
+                    opaque = _is_opaque(folder, name)
+                    pending += _make_explicit(folder, path, stack, hiding=hiding or opaque)
+                    if opaque:
+                        os.removexattr(folder, name)
+                finally:
+                    os.close(folder)
+    finally:
+        os.close(top)
+
+
+def _make_explicit(folder: int, path: str, stack: Lowers, *, hiding: bool) -> list[tuple[str, bool]]:
+    """One folder of the upper: hide lower names when it is `hiding`; the folders in it to go on with."""
+    with os.scandir(folder) as entries:
+        own = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+    below = stack.names(path) if hiding else {}
+    missing = [name for name in below if name not in own]
+    if missing:
+        times = os.fstat(folder)
+        for name in missing:
+            make_whiteout(name, folder)
+        os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
+    prefix = f"{path}/" if path else ""
+    return [(prefix + name, hiding and below.get(name, False)) for name, is_folder in own.items() if is_folder]
+
+
+def make_whiteout(name: str, folder: int) -> None:
+    """A character device 0:0, which the kernel lets everybody make (since 5.8 also in user namespaces)."""
+    os.mknod(name, stat.S_IFCHR | 0o000, 0, dir_fd=folder)
+
+
+def is_unchanged(cancel: Cancel, upper: str, lowers: Sequence[str], root: RootStatus, *, user_xattrs: bool) -> bool:
+    """Whether `upper` has only folders that the stack shows just so; `/` may have other times."""
+    own = os.stat(upper, follow_symlinks=False)
+    if (stat.S_IMODE(own.st_mode), own.st_uid, own.st_gid) != (stat.S_IMODE(root.mode), root.uid, root.gid):
+        return False
+    name = _opaque_name(user_xattrs=user_xattrs)
+    top = os.open(upper, _FOLDER)
+    try:
+        with Lowers(lowers) as stack:
+            pending = [""]
+            while pending:
+                cancel.check()
+                path = pending.pop()
+                folder = open_folder(top, path)
+                assert folder is not None
+                try:
+                    if path and not _same_folder(folder, stack.status(path), name):
+                        return False
+                    with os.scandir(folder) as entries:
+                        for entry in entries:
+                            if not entry.is_dir(follow_symlinks=False):
+                                return False
+                            pending.append(f"{path}/{entry.name}" if path else entry.name)
+                finally:
+                    os.close(folder)
+    finally:
+        os.close(top)
+    return True
+
+
+def _same_folder(folder: int, below: os.stat_result | None, opaque: str) -> bool:
+    if below is None or _is_opaque(folder, opaque):
+        return False
+    own = os.fstat(folder)
+    return (own.st_mode, own.st_uid, own.st_gid, own.st_mtime_ns) == (
+        below.st_mode,
+        below.st_uid,
+        below.st_gid,
+        below.st_mtime_ns,
+    )
