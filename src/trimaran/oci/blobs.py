@@ -48,6 +48,14 @@ class Blobs(Protocol):
         ...
 
 
+def is_present(sink: Sink) -> bool:
+    """Whether the place has the expected bytes already (it had, or mounted them): commit without writing anything.
+
+    A sink that can tell has an attribute `present`; without one the bytes are to be written.
+    """
+    return bool(getattr(sink, "present", False))
+
+
 async def read_all(blobs: Blobs, descriptor: Descriptor, *, limit: int = 16 << 20) -> bytes:
     """A small document whole, verified; Corrupt when it is (declared) larger than `limit` bytes."""
     from trimaran.errors import Corrupt
@@ -61,4 +69,4 @@ async def read_all(blobs: Blobs, descriptor: Descriptor, *, limit: int = 16 << 2
     return b"".join(parts)
 
 
-__all__ = ["CHUNK", "Blobs", "Digest", "Reader", "Sink", "read_all"]
+__all__ = ["CHUNK", "Blobs", "Digest", "Reader", "Sink", "is_present", "read_all"]

@@ -11,7 +11,7 @@ import msgspec
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt
 from trimaran.oci import documents, media_types
-from trimaran.platforms import Platform
+from trimaran.platforms import Platform, PlatformFields
 
 
 class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,14 +38,6 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True):
         return Descriptor(media_type=self.media_type, digest=self.digest, size=self.size)
 
 
-class _PlatformJSON(msgspec.Struct, rename={"os_version": "os.version", "os_features": "os.features"}):
-    architecture: str = ""
-    os: str = ""
-    os_version: str = ""
-    os_features: list[str] | None = None
-    variant: str = ""
-
-
 class DescriptorJSON(msgspec.Struct, rename="camel"):
     """The wire form; other documents embed it in theirs. `null` means absent, as Go reads it."""
 
@@ -55,7 +47,7 @@ class DescriptorJSON(msgspec.Struct, rename="camel"):
     urls: list[str] | None = None
     annotations: dict[str, str] | None = None
     data: str | None = None
-    platform: _PlatformJSON | None = None
+    platform: PlatformFields | None = None
     artifact_type: str = ""
 
 
@@ -70,18 +62,12 @@ def from_wire(wire: DescriptorJSON, what: str) -> Descriptor:
         media_type=wire.media_type,
         digest=digest,
         size=wire.size,
-        platform=_platform(wire.platform),
+        platform=wire.platform.platform if wire.platform is not None else None,
         annotations=tuple((wire.annotations or {}).items()),
         artifact_type=wire.artifact_type,
         urls=tuple(wire.urls or ()),
         data=_data(wire, digest, what) if wire.data else b"",
     )
-
-
-def _platform(wire: _PlatformJSON | None) -> Platform | None:
-    if wire is None:
-        return None
-    return Platform(wire.os, wire.architecture, wire.variant, wire.os_version, tuple(wire.os_features or ()))
 
 
 def _data(wire: DescriptorJSON, digest: Digest, what: str) -> bytes:

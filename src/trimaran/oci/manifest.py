@@ -113,12 +113,12 @@ def build(
     subject: Descriptor | None = None,
     annotations: tuple[tuple[str, str], ...] = (),
 ) -> Manifest:
-    """A new manifest with BuildKit's bytes for it. No layers are written `[]`: `null` is not valid by the spec."""
+    """A new manifest with BuildKit's bytes for it; no layers are `null` there."""
     wire: dict[str, Any] = {"schemaVersion": 2, "mediaType": media_type}
     if artifact_type:
         wire["artifactType"] = artifact_type
     wire["config"] = to_wire(config)
-    wire["layers"] = [to_wire(layer) for layer in layers]
+    wire["layers"] = [to_wire(layer) for layer in layers] or None
     if subject is not None:
         wire["subject"] = to_wire(subject)
     if annotations:

@@ -16,13 +16,14 @@ import msgspec
 from trimaran import events
 from trimaran.aio import Once
 from trimaran.errors import TrimaranError, Unavailable
+from trimaran.oci.backoff import Budget
 from trimaran.registry import challenges, errors, proxy
 from trimaran.registry.challenges import Challenge
 from trimaran.registry.docker_config import Credential, DockerConfig, config_key
 from trimaran.registry.errors import RegistryDenied
 from trimaran.registry.hosts import Host, Hosts
 from trimaran.registry.http import Client, Headers, Response
-from trimaran.registry.retry import Budget, retrying
+from trimaran.registry.retry import retrying
 from trimaran.registry.urls import Url
 
 PULL = "pull"

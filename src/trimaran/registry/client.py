@@ -56,9 +56,17 @@ class Registry:
             found = self._endpoints[host] = Endpoint(host, self.client, self.authority, self.hosts)
         return found
 
-    def repository(self, reference: Reference | str, *, sink: events.Sink = events.discard) -> Repository:
-        """The repository `reference` lies in. `sink` hears of tokens being fetched."""
+    def repository(
+        self, reference: Reference | str, *, insecure: bool = False, sink: events.Sink = events.discard
+    ) -> Repository:
+        """The repository `reference` lies in. `sink` hears of tokens being fetched.
+
+        `insecure`: this once without verified TLS, or without any (BuildKit's `registry.insecure`).
+        """
         if isinstance(reference, str):
             reference = Reference.parse(reference)
-        endpoints = tuple(self.endpoint(host) for host in self.hosts.to_pull(reference.registry))
+        hosts = self.hosts.to_pull(reference.registry)
+        if insecure:
+            hosts = (*hosts[:-1], self.hosts.unverified(hosts[-1]))
+        endpoints = tuple(self.endpoint(host) for host in hosts)
         return Repository(reference, endpoints, sink=sink, looked_at=self.hosts.looked_at)

@@ -7,13 +7,13 @@ from contextlib import AsyncExitStack
 from trimaran import events
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt
+from trimaran.oci.backoff import Budget
 from trimaran.oci.blobs import CHUNK
 from trimaran.oci.descriptor import Descriptor
 from trimaran.registry.auth import Scope
 from trimaran.registry.endpoint import Endpoint
 from trimaran.registry.errors import RegistryUnavailable
 from trimaran.registry.http import Response
-from trimaran.registry.retry import Budget
 
 
 class Download:

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 
-from trimaran.errors import Denied, NotFound, TrimaranError, Unavailable, UsageError
+from trimaran.errors import Denied, NotFound, TrimaranError, UsageError
+from trimaran.oci.backoff import Transient
 
 #: Query keys that are part of the distribution API and safe to show; a signed URL of a CDN holds secrets in others.
 _SHOWN_QUERY = ("mount", "from", "digest", "n", "last", "tag", "ns", "scope", "service")
@@ -44,14 +45,14 @@ class RegistryRefused(RegistryError, UsageError):
     """Another 4xx: the request is wrong and will stay so."""
 
 
-class RegistryUnavailable(RegistryError, Unavailable):
-    """429, 5xx, a reset or no connection: the same request may be tried again, after `retry_after` seconds if set."""
-
-    retry_after: float | None = None
+class RegistryUnavailable(RegistryError, Transient):
+    """429, 5xx, a reset or no connection: the same request may be tried again."""
 
 
 class ConnectFailed(RegistryUnavailable):
-    """No connection was made: nothing was sent."""
+    """No connection was made: nothing was sent. Rarely mends itself within seconds."""
+
+    attempts = 3
 
 
 class NotHttp(ConnectFailed):

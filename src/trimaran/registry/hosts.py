@@ -109,6 +109,15 @@ class Hosts:
             named = self.docker.mirrors
         return (*(self._mirror(text, registry) for text in named), self.origin(registry))
 
+    @staticmethod
+    def unverified(host: Host) -> Host:
+        """`host` by TLS without verification, else by plain HTTP."""
+        base = host.bases[0]
+        address = base.netloc if base.scheme == "http" or base.port != 443 else base.host
+        bases = tuple(_base(scheme, address, base.target) for scheme in ("https", "http"))
+        trust = Trust(insecure=True, ca=host.trust.ca, keypairs=host.trust.keypairs)
+        return msgspec.structs.replace(host, bases=bases, trust=trust)
+
     def looked_at(self) -> str:
         """The configuration files an error message names."""
         ours = self._settings.path or "no trimaran.toml"

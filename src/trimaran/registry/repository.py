@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from trimaran import events
 from trimaran.digest import Digest
-from trimaran.errors import Corrupt, NotFound, TrimaranError, Unavailable
+from trimaran.errors import Corrupt, TrimaranError, Unavailable
 from trimaran.oci import documents, media_types
 from trimaran.oci import index as indexes
 from trimaran.oci.blobs import Sink
@@ -56,6 +56,11 @@ class Repository:
         self._sink = sink
         self._looked_at = looked_at
         self._broken: dict[Digest, Broken] = {}
+
+    @property
+    def host(self) -> str:
+        """The registry's name, as in references."""
+        return self.reference.registry
 
     @property
     def _origin(self) -> Endpoint:
@@ -119,10 +124,10 @@ class Repository:
             descriptor = Descriptor(media_type=descriptor.media_type, digest=wanted, size=len(raw))
         return descriptor
 
-    async def resolve(self, reference: str) -> Descriptor | None:
-        """What a tag or digest stands for now, by HEAD (cheap, not verified); None when there is nothing.
+    async def resolve(self, reference: str) -> Descriptor:
+        """What a tag or digest stands for now, by HEAD (cheap; the digest is the server's word until it is read).
 
-        Falls back to reading it where HEAD gives no digest.
+        RegistryNotFound when there is nothing. Where HEAD tells no digest it is read instead.
         """
 
         async def ask(endpoint: Endpoint) -> Descriptor | None:
@@ -137,10 +142,7 @@ class Repository:
                     return Descriptor(media_type=media_type, digest=Digest.parse(text), size=int(length))
             return None
 
-        try:
-            return await self._first(ask) or (await self.get_manifest(reference))[0]
-        except NotFound:
-            return None
+        return await self._first(ask) or (await self.get_manifest(reference))[0]
 
     async def put_manifest(self, raw: bytes, media_type: str, reference: str = "") -> Descriptor:
         """Put a manifest or index under a tag, or (default) its digest. What it names must be there already."""

@@ -6,6 +6,7 @@ Law: everything that goes wrong comes out as `ConnectFailed` (nothing was sent y
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from typing import Protocol
 
@@ -139,7 +140,9 @@ async def connect(host: str, port: int, what: str) -> PlainStream:
 
 
 def _reason(error: OSError | None) -> str:
-    return (error.strerror or str(error)).lower() if error else "no address"
+    if error is None:
+        return "no address"
+    return (os.strerror(error.errno) if error.errno else str(error)).lower()
 
 
 async def _addresses(host: str, port: int, what: str) -> list[tuple[int, tuple[object, ...]]]:
