@@ -1,0 +1,53 @@
+"""A skipped test is a failure on the reference machine, and nowhere else."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+CONFTEST = Path(__file__).with_name("conftest.py")
+
+SKIPS = """
+import pytest
+
+def test_skips():
+    pytest.skip("no moon tonight")
+
+@pytest.mark.xfail(strict=True)
+def test_is_expected_to_fail():
+    assert False
+"""
+
+
+def on_reference_machine() -> bool:
+    # Several files have this name, so it is loaded by its path.
+    spec = importlib.util.spec_from_file_location("conftest_of_all", CONFTEST)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module._on_reference_machine()
+
+
+def outcome(folder: Path, *, allow: str) -> str:
+    shutil.copy(CONFTEST, folder / "conftest.py")
+    (folder / "test_it.py").write_text(SKIPS)
+    environment = {**os.environ, "TRIMARAN_ALLOW_SKIP": allow, "PYTEST_ADDOPTS": ""}
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder)]
+    said = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False, env=environment)
+    return said.stdout
+
+
+def test_skip_fails_on_the_reference_machine_only(tmp_path: Path) -> None:
+    said = outcome(tmp_path, allow="")
+    if on_reference_machine():
+        assert "1 failed, 1 xfailed" in said
+        assert "no moon tonight" in said
+    else:
+        assert "1 skipped, 1 xfailed" in said
+
+
+def test_skip_may_be_allowed(tmp_path: Path) -> None:
+    assert "1 skipped, 1 xfailed" in outcome(tmp_path, allow="1")
