@@ -6,12 +6,9 @@ clean() {
 	unmount_below "$work"
 	unmount_below "$temporary"
 	clean_handlers
-	if id "$account" >/dev/null 2>&1; then
-		say "removing the account $account"
-		unmount_below "$(getent passwd "$account" | cut -d: -f6)"
-		# It complains of a mail spool that is not there; a process of the account's own would be a reason to stop.
-		userdel --remove "$account" 2>"$state/userdel.log" || die "remove $account: $(cat "$state/userdel.log")"
-	fi
+	for account in $accounts; do
+		! id "$account" >/dev/null 2>&1 || clean_account "$account"
+	done
 	packages=$(sort -u "$state/packages" 2>/dev/null | tr '\n' ' ')
 	say "removing .work, $temporary and the caches of linters"
 	rm -rf "$work" "$temporary" .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
@@ -20,6 +17,13 @@ clean() {
 		say "Debian packages stay, as others may use them by now. They go with:"
 		echo "apt-get purge --autoremove $packages"
 	fi
+}
+
+clean_account() {
+	say "removing the account $1"
+	unmount_below "$(getent passwd "$1" | cut -d: -f6)"
+	# It complains of a mail spool that is not there; a process of the account's own would be a reason to stop.
+	userdel --remove "$1" 2>"$state/userdel.log" || die "remove $1: $(cat "$state/userdel.log")"
 }
 
 clean_handlers() {

@@ -9,7 +9,7 @@ for_tests="skopeo umoci git tmux openssl busybox-static golang-go"
 
 bases=${TRIMARAN_BASES:-$work/bases}
 temporary=/var/tmp/trimaran-tests # where tests keep what they make
-account=trimaran-test             # the ordinary account of the rootless tests
+accounts="trimaran-test trimaran-unit" # the ordinary accounts of the rootless tests
 bin=$work/venv/bin
 case $bases in /*) ;; *) bases=$here/$bases ;; esac
 state=$work/state       # what we did to the machine, for ./run clean
