@@ -33,6 +33,7 @@ ProgressMode = Literal["auto", "tty", "plain", "quiet", "rawjson", "none"]
 STDIN = "-"
 """`context` or `file`: read from standard input."""
 
+
 class BuildContext(msgspec.Struct, frozen=True):
     """`--build-context name=value`; `value` is a folder, or a URL whose scheme says what it is."""
 
@@ -89,6 +90,7 @@ class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     images: tuple[str, ...] = ()
     """Names under which the image now is in the store."""
     log_folder: str = ""
+
 
 __all__ = [
     "STDIN",

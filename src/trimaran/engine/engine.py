@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trimaran.errors import TrimaranError
 from trimaran.executor.runtime import Runtime
 from trimaran.executor.spec import Network
 from trimaran.linux.enter import Entered
@@ -26,7 +25,6 @@ class Engine:
         self.entered = entered
         self.host: Platform = default()
         self._runtime: Runtime | None = None
-        self._no_runtime: TrimaranError | None = None
 
     @property
     def slots(self) -> int:
@@ -40,10 +38,11 @@ class Engine:
 
     def runtime(self) -> Runtime:
         """The sandbox, probed on first use: a build without RUN needs none."""
-        from trimaran.executor.start import open_runtime
+        from trimaran.executor.runtimes import open_runtime
 
         if self._runtime is None:
-            self._runtime = open_runtime(self.entered)
+            folder = os.path.join(self.store.root, "runtime")
+            self._runtime = open_runtime(self.entered, folder, self.settings.worker.binary or None)
         return self._runtime
 
 

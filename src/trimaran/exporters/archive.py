@@ -6,7 +6,7 @@ from trimaran.errors import Unsupported, UsageError
 from trimaran.events import Progress, vertex
 from trimaran.exporters.assemble import Assembled, assemble
 from trimaran.exporters.config import go_time
-from trimaran.exporters.context import ExportContext, Exported
+from trimaran.exporters.context import ExportContext, Exported, fetch_layers
 from trimaran.exporters.options import DockerOutput, OciOutput
 from trimaran.exporters.output import output_file
 from trimaran.oci.archive import write_archive
@@ -33,7 +33,7 @@ async def export_archive(options: OciOutput | DockerOutput, context: ExportConte
             docker_types=docker if options.oci_media_types is None else not options.oci_media_types,
             progress=progress,
         )
-        await context.store.layers.fetch_all([layer for part in context.parts for layer in part.rootfs.layers])
+        await fetch_layers(context, progress)
         if options.tar:
             await _write_tar(options, image, names, context, progress, docker=docker)
         else:

@@ -25,6 +25,10 @@ from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
 
 
+EMPTY_LAYER = LayerId(EMPTY.digest)
+"""What a step that changed nothing adds: it reaches the history, not the image."""
+
+
 class Exportable(msgspec.Struct, frozen=True, kw_only=True):
     """One platform's result, ready to be exported: promises of layers, and the frontend's config."""
 
@@ -82,14 +86,16 @@ async def assemble(
         images.append(_image(store, part, blobs, options, docker_types=docker_types, progress=progress))
     if not as_index and len(images) == 1:
         return Assembled(root=images[0].manifest, images=tuple(images))
-    return Assembled(root=_index(store, images, options, docker_types=docker_types, progress=progress), images=tuple(images))
+    return Assembled(
+        root=_index(store, images, options, docker_types=docker_types, progress=progress), images=tuple(images)
+    )
 
 
 async def _layer_blobs(
     store: Store, parts: Sequence[Exportable], compression: Compression, *, force: bool
 ) -> dict[LayerId, LayerBlob]:
     """Platforms share layers: each is rendered once."""
-    wanted = dict.fromkeys(layer for part in parts for layer in part.rootfs.layers if layer != EMPTY.digest)
+    wanted = dict.fromkeys(layer for part in parts for layer in part.rootfs.layers if layer != EMPTY_LAYER)
     made = await aio.all_of(store.layers.blob(layer, compression, force=force) for layer in wanted)
     return dict(zip(wanted, made, strict=True))
 
@@ -107,9 +113,7 @@ def _image(
     stack = [_export_layer(store, layer, blobs) for layer in part.rootfs.layers]
     raw = complete_config(part.config, tuple(stack), epoch=options.source_date_epoch)
     config = store.content.put(raw, convert(media_types.OCI_CONFIG))
-    layers = tuple(
-        _plain(blobs[layer].descriptor, convert) for layer in part.rootfs.layers if layer != EMPTY.digest
-    )
+    layers = tuple(_plain(blobs[layer].descriptor, convert) for layer in part.rootfs.layers if layer != EMPTY_LAYER)
     manifest = manifests.build(
         config,
         layers,

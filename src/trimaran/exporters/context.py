@@ -7,8 +7,9 @@ from typing import Protocol
 
 import msgspec
 
+from trimaran import aio
 from trimaran.digest import Digest
-from trimaran.events import Sink
+from trimaran.events import Progress, Sink
 from trimaran.exporters.assemble import Exportable
 from trimaran.oci.descriptor import Descriptor
 from trimaran.registry.client import Registry
@@ -52,3 +53,12 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 
 class Exporter(Protocol):
     async def __call__(self, context: ExportContext) -> Exported: ...
+
+
+async def fetch_layers(context: ExportContext, progress: Progress) -> None:
+    """Bring the layers that are still elsewhere into the store: what stays here must not depend on a registry."""
+    layers = context.store.layers
+    remote = dict.fromkeys(
+        layer for part in context.parts for layer in part.rootfs.layers if layers.source(layer) is not None
+    )
+    await aio.all_of(layers.fetch(layer, progress=progress) for layer in remote)

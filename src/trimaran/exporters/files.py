@@ -87,8 +87,9 @@ async def _files(store: Store, rootfs: Rootfs) -> Files:
             listed.append(entry)
     origins: dict[str, Origin] = {}
     for number, names in by_layer.items():
-        found = await store.layers.origins(rootfs.layers[number], list(names))
-        origins.update((path, found[name]) for name, path in names.items())
+        layer = rootfs.layers[number]
+        await store.layers.readable(layer)
+        origins.update((path, store.layers.origin(layer, name)) for name, path in names.items())
     return Files(EntryList.of(listed), origins)
 
 

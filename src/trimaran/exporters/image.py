@@ -5,7 +5,7 @@ from __future__ import annotations
 from trimaran.errors import UsageError
 from trimaran.events import Progress, vertex
 from trimaran.exporters.assemble import Assembled, assemble
-from trimaran.exporters.context import ExportContext, Exported
+from trimaran.exporters.context import ExportContext, Exported, fetch_layers
 from trimaran.exporters.options import ImageOutput
 from trimaran.exporters.push import push_image
 from trimaran.reference import Reference
@@ -51,7 +51,7 @@ async def _keep(
 ) -> None:
     """Name the image in the store. One that was pushed may leave its base's layers where they came from."""
     if fetch:
-        await context.store.layers.fetch_all([layer for part in context.parts for layer in part.rootfs.layers])
+        await fetch_layers(context, progress)
     for reference in references:
         with progress.task(f"naming to {reference}"):
             await context.store.images.put(str(reference), image.root)

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from trimaran.exporters.context import ExportContext, Exported
-from trimaran.exporters.options import CacheOnlyOutput, DockerOutput, ImageOutput, LocalOutput, OciOutput, Output, TarOutput
+from trimaran.exporters.options import (
+    CacheOnlyOutput,
+    DockerOutput,
+    ImageOutput,
+    LocalOutput,
+    OciOutput,
+    Output,
+    TarOutput,
+)
 
 
 async def export(output: Output, context: ExportContext) -> Exported:

@@ -75,7 +75,7 @@ class ImageResolver:
 
     async def _find(self, reference: Reference, mode: str) -> Pinned:
         if mode != "pull":
-            descriptor = self._store.images.get(str(reference))
+            descriptor = self._store.images.get(str(msgspec.structs.replace(reference, digest=None)))
             if descriptor is not None and reference.digest in (None, descriptor.digest):
                 raw = await read_all(self._store.content, descriptor)
                 document = indexes.parse_any(raw, descriptor.media_type)
@@ -88,13 +88,18 @@ class ImageResolver:
         repository = self._registry.repository(reference)
         wanted = str(reference.digest or reference.tag)
         descriptor = await repository.resolve(wanted)
+        if descriptor is None:
+            raise NotFound(
+                f"find image {reference.familiar}: {reference.registry} has no such image",
+                hint="check the name and tag; for a private repository: trimaran login " + reference.registry,
+            )
         if await self._store.content.has(descriptor):
             raw = await read_all(self._store.content, descriptor)
         else:
             descriptor, raw = await repository.get_manifest(str(descriptor.digest))
             self._store.content.put(raw, descriptor.media_type)
         document = indexes.parse_any(raw, descriptor.media_type)
-        return Pinned(reference=reference, descriptor=descriptor, document=document, origin=repository.host)
+        return Pinned(reference=reference, descriptor=descriptor, document=document, origin=reference.registry)
 
     async def _pick(self, pinned: Pinned, platform: Platform) -> PickedImage:
         known = self._picked.get((pinned.descriptor.digest, platform))

@@ -9,8 +9,9 @@ from trimaran.errors import NotFound, StepFailed, Unsupported
 from trimaran.events import Progress
 from trimaran.executor import emulation
 from trimaran.executor.runtime import Exit
-from trimaran.executor.spec import DEFAULT_HOSTNAME, DEFAULT_SHM_SIZE, ExecSpec, HostAlias, Ulimit
+from trimaran.executor.spec import DEFAULT_HOSTNAME, DEFAULT_SHM_SIZE, ExecSpec, HostAlias, Network, Ulimit
 from trimaran.executor.spec import Mount as SpecMount
+from trimaran.executor.stubs import vanishing
 from trimaran.graph.ops import ExecOp, Mount, MountType, NetMode, SecurityMode
 from trimaran.graph.vertex import Vertex
 from trimaran.platforms import Platform
@@ -49,14 +50,14 @@ class ExecStep:
     async def run(self, inputs: Sequence[Result], progress: Progress) -> tuple[Result, ...]:
         root = self._root(inputs)
         identity = await self._identity(root)
-        await self._context.store.roots.prepare(root)
+        await self._context.store.roots.prepare(root, progress=progress)
         async with (
             self._context.slots,
             self._context.store.roots.mount(root, writable=True) as mounted,
         ):
             self._examine(mounted.path)
             await self._execute(mounted, identity, progress)
-            layer = await mounted.commit()
+            layer = await mounted.commit(description=self._name)
         if layer is None:
             layer = await self._context.store.layers.add(EMPTY, {})
         return (Rootfs((*root.layers, layer)),)
@@ -97,7 +98,9 @@ class ExecStep:
             tail.extend(data.splitlines(keepends=True)[-_TAIL - 1 :])
             progress.log(data, stream)
 
-        exit_status = await self._context.runtime.run(self.spec(identity), mounted.path, output=output)
+        spec = self.spec(identity)
+        with vanishing(mounted.path, (mount.target for mount in spec.mounts)):
+            exit_status = await self._context.runtime.run(spec, mounted.path, output=output)
         if exit_status.code not in (self._op.meta.valid_exit_codes or (0,)):
             raise self._failed(exit_status, b"".join(tail))
 
@@ -138,7 +141,7 @@ class ExecStep:
         return StepFailed(message, exit_code=exit_status.code, vertex=self._name, tail=tuple(lines), hint=hint)
 
 
-_NETWORK = {NetMode.HOST: "host", NetMode.NONE: "none"}
+_NETWORK: dict[NetMode, Network] = {NetMode.HOST: "host", NetMode.NONE: "none"}
 
 
 def _spec_mount(mount: Mount) -> SpecMount:
@@ -148,6 +151,3 @@ def _spec_mount(mount: Mount) -> SpecMount:
         f"mount {mount.dest}: RUN --mount=type={mount.type.name.lower()} is not supported yet",
         hint="COPY what the step needs, or use a BuildKit builder",
     )
-
-
-

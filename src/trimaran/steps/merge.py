@@ -11,6 +11,7 @@ from trimaran.graph.vertex import Vertex
 from trimaran.solver.protocols import KeyInput, Result
 from trimaran.steps.context import StepContext
 from trimaran.steps.identity import plain_identity
+from trimaran.store.layers import LayerId
 from trimaran.store.rootfs import Rootfs
 
 
@@ -30,7 +31,7 @@ class MergeStep:
         return ()
 
     async def run(self, inputs: Sequence[Result], progress: Progress) -> tuple[Result, ...]:
-        layers: list[str] = []
+        layers: list[LayerId] = []
         for number in self._op.inputs:
             if number >= 0:
                 part = inputs[number]
@@ -60,5 +61,7 @@ class DiffStep:
         assert isinstance(lower, Rootfs)
         assert isinstance(upper, Rootfs)
         if upper.layers[: len(lower.layers)] != lower.layers:
-            raise Unsupported("diff two roots: the upper one is not built on the lower one", hint="diff along one stage")
+            raise Unsupported(
+                "diff two roots: the upper one is not built on the lower one", hint="diff along one stage"
+            )
         return (Rootfs(upper.layers[len(lower.layers) :]),)

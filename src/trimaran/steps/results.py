@@ -5,6 +5,7 @@ from __future__ import annotations
 from trimaran.errors import TrimaranError
 from trimaran.solver.protocols import CacheRecord, Result
 from trimaran.store.entries import FILE, EntryList
+from trimaran.store.layers import LayerId
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
 
@@ -17,10 +18,10 @@ class StoreResults:
 
     def restore(self, record: CacheRecord) -> tuple[Result, ...] | None:
         """None when a layer's promise cannot be kept any more."""
-        for parts in record.results:
-            if not all(self._store.layers.present(layer) for layer in parts):
-                return None
-        return tuple(Rootfs(parts) for parts in record.results)
+        stacks = [tuple(LayerId(part) for part in parts) for parts in record.results]
+        if not all(self._store.layers.present(layer) for stack in stacks for layer in stack):
+            return None
+        return tuple(Rootfs(stack) for stack in stacks)
 
     def parts(self, result: Result) -> tuple[str, ...]:
         return result.layers if isinstance(result, Rootfs) else ()
@@ -32,13 +33,13 @@ class StoreResults:
         adopted = []
         for parts, result in zip(earlier.results, now, strict=True):
             assert isinstance(result, Rootfs)
-            if parts and result.layers and await self._same(parts[-1], result.layers[-1]):
-                adopted.append(Rootfs((*result.layers[:-1], parts[-1])))
+            if parts and result.layers and await self._same(LayerId(parts[-1]), result.layers[-1]):
+                adopted.append(Rootfs((*result.layers[:-1], LayerId(parts[-1]))))
             else:
                 adopted.append(result)
         return tuple(adopted)
 
-    async def _same(self, earlier: str, now: str) -> bool:
+    async def _same(self, earlier: LayerId, now: LayerId) -> bool:
         """Whether two layers have equal entry lists but for mtime. Headers first: contents are hashed only then."""
         layers = self._store.layers
         if earlier == now:

@@ -34,7 +34,9 @@ class SourceStep:
         source = self._context.sources.get(self._op.scheme)
         if source is None:
             known = ", ".join(sorted(self._context.sources))
-            raise Unsupported(f"fetch {self._op.identifier}: no source for {self._op.scheme}://", hint=f"known: {known}")
+            raise Unsupported(
+                f"fetch {self._op.identifier}: no source for {self._op.scheme}://", hint=f"known: {known}"
+            )
         fetched = await source.fetch(self._op, self._platform, progress)
         self.served = fetched.served
         return (fetched.result,)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from trimaran.store.entries import HARDLINK, Origin
+from trimaran.store.layers import LayerId
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
 from trimaran.store.tree import Tree
@@ -47,13 +48,14 @@ class RootfsView:
     async def origins(self, paths: Collection[str]) -> Mapping[str, Origin]:
         found: dict[str, Origin] = {}
         for layer, names in self._by_layer(paths).items():
-            origins = await self._store.layers.origins(layer, list(names))
-            found.update((path, origins[name]) for name, same in names.items() for path in same)
+            await self._store.layers.readable(layer)
+            for name, same in names.items():
+                found.update((path, self._store.layers.origin(layer, name)) for path in same)
         return found
 
-    def _by_layer(self, paths: Collection[str]) -> dict[str, dict[str, list[str]]]:
+    def _by_layer(self, paths: Collection[str]) -> dict[LayerId, dict[str, list[str]]]:
         """layer id → (file's first name in that layer → paths asked for)."""
-        split: dict[str, dict[str, list[str]]] = {}
+        split: dict[LayerId, dict[str, list[str]]] = {}
         for path in paths:
             number = self.tree.layer(path)
             listed = self.tree.layers[number].get(path)

@@ -1,0 +1,46 @@
+"""The embedded driver: the engine in this process, in namespaces of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+from trimaran import settings
+from trimaran.engine.build import build as run_build
+from trimaran.engine.engine import open_engine, state_folder
+from trimaran.engine.request import BuildOutcome, BuildRequest
+from trimaran.events import Sink
+from trimaran.graph.frontend import Frontends
+from trimaran.linux import enter as namespaces
+from trimaran.linux.enter import Entered
+
+_entered: Entered | None = None
+
+
+def enter(*, terminal: bool = False) -> Entered:
+    """Go into namespaces of our own. The process that called stays outside and never returns from here."""
+    global _entered  # noqa: PLW0603 - a process is inside or not; there is no second state
+    if _entered is None:
+        root = state_folder(settings.load())
+        _entered = namespaces.enter(terminal=terminal)
+        os.environ["TRIMARAN_ROOT"] = root
+    return _entered
+
+
+def frontends() -> Frontends:
+    from trimaran.dockerfile.convert import convert
+
+    return {"dockerfile.v0": convert}
+
+
+async def build(request: BuildRequest, sink: Sink) -> BuildOutcome:
+    """One build on this machine's store. SIGTERM cancels as Ctrl-C does."""
+    assert _entered is not None, "enter() comes first"
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    configuration = settings.load()
+    with open_engine(state_folder(configuration), configuration, _entered) as engine:
+        async with engine.registry:
+            return await run_build(request, engine, frontends(), sink)

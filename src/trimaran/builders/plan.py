@@ -1,0 +1,120 @@
+"""From a person's options to a request for the engine, and from its outcome to the person's result."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+from trimaran.builders.context import BuildInputs, build_inputs
+from trimaran.builders.options import BuildContext, BuildOptions, BuildResult
+from trimaran.builders.result import build_result
+from trimaran.engine.request import BuildRequest
+from trimaran.errors import UsageError
+from trimaran.events import Sink
+from trimaran.exporters.options import Annotation, DockerOutput, ImageOptions, ImageOutput, OciOutput, Output
+from trimaran.graph.frontend import FrontendRequest, NamedContext
+from trimaran.platforms import Platform, default
+
+
+def enter() -> None:
+    """Go into the engine's namespaces. Once, before any thread, by every command that mounts."""
+    from trimaran.builders.drivers import embedded
+
+    embedded.enter()
+
+
+async def build(options: BuildOptions, sink: Sink, environment: Mapping[str, str] = os.environ) -> BuildResult:
+    """One build on the embedded engine."""
+    from trimaran.builders.drivers import embedded
+
+    with build_inputs(options) as inputs:
+        request = build_request(options, inputs, default(), environment)
+        outcome = await embedded.build(request, sink)
+        return build_result(outcome, request)
+
+
+def build_request(
+    options: BuildOptions, inputs: BuildInputs, host: Platform, environment: Mapping[str, str]
+) -> BuildRequest:
+    """Pure but for `environment`, which gives values of `--build-arg NAME`."""
+    platforms = _platforms(options.platforms, host)
+    frontend = FrontendRequest(
+        filename=inputs.filename,
+        platforms=platforms,
+        multi_platform=len(platforms) > 1,
+        build_platform=host,
+        target=options.target,
+        build_args=_build_args(options, environment),
+        labels=options.labels,
+        named_contexts=tuple(_named(context) for context in options.build_contexts),
+        no_cache=options.no_cache,
+        no_cache_stages=options.no_cache_filter,
+        resolve_mode="pull" if options.pull else "default",
+        network="" if options.network == "default" else options.network,
+        extra_hosts=tuple((host.host, _address(host.ip)) for host in options.add_hosts),
+        shm_size=options.shm_size,
+        ulimits=tuple((limit.name, limit.soft, limit.hard) for limit in options.ulimits),
+        cgroup_parent=options.cgroup_parent,
+    )
+    folders = (
+        ("context", inputs.context),
+        ("dockerfile", inputs.dockerfile),
+        *((c.name, os.path.abspath(c.value)) for c in options.build_contexts if "://" not in c.value),
+    )
+    return BuildRequest(frontend=frontend, folders=folders, names=options.tags, outputs=tuple(_outputs(options)))
+
+
+def _platforms(texts: tuple[str, ...], host: Platform) -> tuple[Platform, ...]:
+    """Each once, in the order given; `local` is the host's."""
+    parsed = [host if text == "local" else Platform.parse(text, host).normalize() for text in texts]
+    return tuple(dict.fromkeys(parsed))
+
+
+def _build_args(options: BuildOptions, environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    given = ((name, environment.get(name) if value is None else value) for name, value in options.build_args)
+    arguments = [(name, value) for name, value in given if value is not None]
+    if "SOURCE_DATE_EPOCH" in environment and all(name != "SOURCE_DATE_EPOCH" for name, _ in arguments):
+        arguments.append(("SOURCE_DATE_EPOCH", environment["SOURCE_DATE_EPOCH"]))
+    return tuple(arguments)
+
+
+def _named(context: BuildContext) -> NamedContext:
+    if "://" in context.value:
+        return NamedContext(context.name, context.value)
+    return NamedContext(context.name, f"local:{context.name}")
+
+
+def _address(ip: str) -> str:
+    if ip == "host-gateway":
+        raise UsageError(
+            "add host: host-gateway is an address of Docker's own bridge, which the embedded builder does not have",
+            hint="give the address itself; steps share the machine's network, so 127.0.0.1 is this machine",
+        )
+    return ip
+
+
+def _outputs(options: BuildOptions) -> list[Output]:
+    """The outputs asked for, with `--push` and `--load` worked in as buildx does (reference §1.3)."""
+    outputs = [_complete(output, options) for output in options.outputs]
+    if options.push:
+        pushed = [isinstance(output, ImageOutput) for output in outputs]
+        outputs = [
+            msgspec.structs.replace(output, push=True) if isinstance(output, ImageOutput) else output
+            for output in outputs
+        ]
+        if not any(pushed):
+            outputs.append(ImageOutput(annotations=options.annotations, push=True, store=True))
+    if options.load and not any(isinstance(o, DockerOutput) and not o.dest for o in outputs):
+        outputs.append(DockerOutput(annotations=options.annotations))
+    return outputs or [ImageOutput(annotations=options.annotations)]
+
+
+def _complete(output: Output, options: BuildOptions) -> Output:
+    if isinstance(output, ImageOptions):
+        annotations: tuple[Annotation, ...] = (*options.annotations, *output.annotations)
+        output = msgspec.structs.replace(output, annotations=annotations)
+    if isinstance(output, OciOutput) and not output.dest:
+        raise UsageError("export an OCI image: no destination", hint="add dest=FILE, or dest=- for standard output")
+    return output

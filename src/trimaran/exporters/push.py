@@ -1,0 +1,102 @@
+"""Pushing an image: blobs the registry lacks, then manifests, children first, the tag last.
+
+Law: nothing is sent that is there, mounted where the registry can, and streamed from wherever it lies: a base layer
+that was never pulled goes from one registry to the other without touching the disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from trimaran import aio
+from trimaran.digest import Digest
+from trimaran.errors import NotFound
+from trimaran.events import Progress, Task
+from trimaran.exporters.assemble import Assembled
+from trimaran.oci import media_types
+from trimaran.oci.blobs import Blobs, read_all
+from trimaran.oci.descriptor import Descriptor
+from trimaran.reference import Reference
+from trimaran.registry.client import Registry
+from trimaran.registry.repository import Repository
+from trimaran.registry.upload import Present
+from trimaran.store.store import Store
+
+
+async def push_image(
+    store: Store,
+    registry: Registry,
+    image: Assembled,
+    references: Sequence[Reference],
+    *,
+    by_digest: bool,
+    insecure: bool,
+    progress: Progress,
+) -> None:
+    """Push `image` under each name; names of one repository share what was sent. `by_digest`: no tag is written."""
+    by_repository: dict[str, list[Reference]] = {}
+    for reference in references:
+        by_repository.setdefault(reference.name, []).append(reference)
+    for names in by_repository.values():
+        if insecure:
+            registry.allow_insecure(names[0].registry)
+        repository = registry.repository(names[0], sink=progress.sink)
+        if not await repository.has(image.root):
+            await _push_blobs(store, registry, repository, image, progress)
+        await _push_documents(store, repository, image, () if by_digest else names, progress)
+
+
+async def _push_blobs(
+    store: Store, registry: Registry, repository: Repository, image: Assembled, progress: Progress
+) -> None:
+    wanted = [blob for blob in image.blobs if not media_types.is_nondistributable(blob.media_type)]
+    for blob in wanted:
+        repository.mount_from[blob.digest] = _mountable(store, repository, blob.digest)
+    with progress.task("pushing layers", sum(blob.size for blob in wanted)) as task:
+        await aio.all_of(_push_blob(store, registry, repository, blob, task) for blob in wanted)
+
+
+def _mountable(store: Store, repository: Repository, digest: Digest) -> tuple[str, ...]:
+    """Repositories of the target's registry that are known to hold the blob."""
+    known = (Reference.parse(name) for name in store.layers.repositories(digest))
+    registry = repository.reference.registry
+    return tuple(r.repository for r in known if r.registry == registry and r.repository != repository.name)
+
+
+async def _push_blob(store: Store, registry: Registry, repository: Repository, blob: Descriptor, task: Task) -> None:
+    if not await repository.has(blob):
+        async with repository.ingest(blob.media_type, blob) as sink:
+            if not isinstance(sink, Present):
+                source = await _source(store, registry, blob)
+                async with source.read(blob) as reader:
+                    while data := await reader.read():
+                        await sink.write(data)
+            await sink.commit(blob)
+    task.add(blob.size)
+
+
+async def _source(store: Store, registry: Registry, blob: Descriptor) -> Blobs:
+    """Where the bytes are: the store, the place this build resolved them at, or a repository known to hold them."""
+    if await store.content.has(blob):
+        return store.content
+    source = store.layers.source(blob.digest)
+    if source is not None:
+        return source
+    for name in store.layers.repositories(blob.digest):
+        repository = registry.repository(Reference.parse(name))
+        if await repository.has(blob):
+            return repository
+    raise NotFound(f"push layer {blob.digest}: its bytes are neither in the store nor where they came from")
+
+
+async def _push_documents(
+    store: Store, repository: Repository, image: Assembled, names: Sequence[Reference], progress: Progress
+) -> None:
+    raw = {document.digest: await read_all(store.content, document) for document in image.documents}
+    children = [document for document in image.documents if document != image.root]
+    title = names[0] if names else repository.reference
+    with progress.task(f"pushing manifest for {title}@{image.root.digest}"):
+        await aio.all_of(repository.put_manifest(raw[child.digest], child.media_type) for child in children)
+        targets = [str(name.tag) for name in names] or [""]
+        for target in targets:
+            await repository.put_manifest(raw[image.root.digest], image.root.media_type, target)
