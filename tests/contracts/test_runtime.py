@@ -72,11 +72,10 @@ class Box:
 
 
 @pytest.fixture(params=["crun", "runc", "crun-rootless", "runc-rootless"])
-def box(request, tmp_path_factory):
+def box(request, shared):
     runtime, _, rootless = request.param.partition("-")
     account = request.getfixturevalue("account") if rootless else None
-    base = inside.open_folder(tmp_path_factory.mktemp("box"))
-    return Box(base, runtime, account)
+    return Box(shared, runtime, account)
 
 
 def test_exit_codes_and_streams(box):
@@ -241,8 +240,10 @@ def test_relative_looking_link_as_working_folder_works(box):
     assert box("show('pwd -P', cwd='/link')") == "/real\n"
 
 
-def test_mounts(box, tmp_path_factory):
-    source = inside.open_folder(tmp_path_factory.mktemp("source"))
+def test_mounts(box, shared):
+    source = shared / "source"
+    source.mkdir()
+    source.chmod(0o777)
     (source / "file").write_text("content")
     out = box(
         f"""

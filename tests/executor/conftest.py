@@ -23,3 +23,9 @@ def account():
     yield inside.ACCOUNT
     if made:
         inside.remove_account()
+
+
+@pytest.fixture
+def shared():
+    with inside.shared_folder() as path:
+        yield path

@@ -2,8 +2,11 @@
 
 import os
 import pwd
+import shutil
 import subprocess
 import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 SOURCE = str(Path(__file__).parents[2] / "src")
@@ -53,10 +56,12 @@ def remove_account():
     subprocess.run(["userdel", "-r", "--", ACCOUNT], check=False, capture_output=True)
 
 
-def open_folder(path):
-    """Let other accounts come to a folder of pytest's, and write into it."""
+@contextmanager
+def shared_folder():
+    """A folder every account may write to. Not below pytest's: any other pytest of root closes that to others again."""
+    path = Path(tempfile.mkdtemp(prefix="trimaran-test-"))
     path.chmod(0o777)
-    for parent in path.parents:
-        if parent.stat().st_uid == os.geteuid() and str(parent).startswith("/tmp/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
-    return path
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)

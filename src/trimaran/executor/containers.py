@@ -6,6 +6,7 @@ import asyncio
 import fcntl
 import os
 import signal
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -56,7 +57,7 @@ class Containers:
     ) -> Exit:
         terminal = terminal or Terminal()
         identity = f"trimaran-{os.urandom(10).hex()}"
-        check_working_folder(rootfs, spec.cwd)
+        check_rootfs(rootfs, spec.cwd)
         with ExitStack() as stack:
             bundle = stack.enter_context(_bundle(self.folder, identity))
             group = stack.enter_context(cgroups.step_group(identity, spec.limits)) if spec.limits else ""
@@ -218,13 +219,22 @@ def _in_group(argv: list[str], group: str) -> list[str]:
     return ["/bin/sh", "-c", 'echo 0 >"$1"/cgroup.procs && shift && exec "$@"', "sh", group, *argv]
 
 
-def check_working_folder(rootfs: str, cwd: str) -> None:
-    """Refuse a working folder that leads out of the rootfs or through /proc (CVE-2024-21626).
+def check_rootfs(rootfs: str, cwd: str) -> None:
+    """Refuse what has let containers out through their runtimes.
 
-    Resolved as the container will see it; a folder that is not there yet is the runtime's to make, inside.
+    /dev, /proc or /sys as a symlink: runc before 1.3.6 makes device links where it points (CVE-2026-41579). A working
+    folder that leads out or through /proc (CVE-2024-21626), resolved as the container will see it; one that is not there
+    yet is the runtime's to make, inside.
     """
     root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        for name in ("dev", "proc", "sys"):
+            with suppress(FileNotFoundError):
+                if stat.S_ISLNK(os.stat(name, dir_fd=root, follow_symlinks=False).st_mode):
+                    raise Denied(
+                        f"start container: /{name} of the image is a symlink",
+                        hint=f"a runtime could be led out of the image by it; make /{name} a folder",
+                    )
         resolved = paths.real_place(root, cwd)
     except OSError as error:
         raise Denied(f'run a process: working folder "{cwd}": {error.strerror}') from error

@@ -1,0 +1,110 @@
+"""Images that ship links where we and the runtimes mount things: the host stays untouched (T11 to T14)."""
+
+import os
+
+import pytest
+from contracts.test_runtime import Box
+
+pytestmark = pytest.mark.root
+
+TARGETS = {
+    "absolute": lambda victim: str(victim),
+    "relative": lambda victim: f"../victim/{victim.name}",
+    "climbing": lambda victim: f"../../../../../../../../../..{victim}",
+    "parent": lambda victim: "../..",
+}
+
+
+@pytest.fixture(params=["crun", "runc", "crun-rootless"])
+def box(request, shared):
+    runtime, _, rootless = request.param.partition("-")
+    return Box(shared, runtime, request.getfixturevalue("account") if rootless else None)
+
+
+@pytest.fixture
+def victim(shared):
+    """A folder of the host with something of everything a mount point could hit."""
+    folder = shared / "victim"
+    folder.mkdir()
+    folder.chmod(0o777)
+    for name in ("hosts", "resolv.conf", "null"):
+        (folder / name).write_text("host")
+        (folder / name).chmod(0o666)
+    (folder / "folder").mkdir()
+    (folder / "folder").chmod(0o777)
+    return folder
+
+
+def tree(folder):
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        found[str(path.relative_to(folder))] = path.read_text() if path.is_file() else path.stat().st_mode
+    return found
+
+
+def attempt(box, victim, options=""):
+    """Whatever the runtime makes of the image (start it or refuse it), the victim is as before."""
+    before = tree(victim)
+    outside = sorted(os.listdir(victim.parent))
+    out = box(
+        f"""
+try:
+    print(show("echo started; cat /etc/hosts >/dev/null; exit 0"{options}))
+except TrimaranError as error:
+    print("refused:", error)
+"""
+    )
+    assert "started" in out or "refused" in out
+    assert tree(victim) == before
+    assert sorted(os.listdir(victim.parent)) == outside
+    return out
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize("name", ["dev", "etc", "proc", "sys", "run", "tmp"])
+def test_folder_is_a_link(box, victim, name, kind):
+    path = box.rootfs / name
+    if path.is_dir():
+        path.rmdir()
+    path.symlink_to(TARGETS[kind](victim / "folder"))
+    attempt(box, victim, ", mounts=(Mount(target='/run/secrets/x', source='/etc/hostname', readonly=True),)")
+
+
+@pytest.mark.parametrize("name", ["dev", "etc", "proc", "sys"])
+def test_folder_is_a_file(box, victim, name):
+    (box.rootfs / name).touch()
+    attempt(box, victim)
+
+
+@pytest.mark.parametrize("kind", TARGETS)
+@pytest.mark.parametrize(
+    ("path", "name"), [("etc/hosts", "hosts"), ("etc/resolv.conf", "resolv.conf"), ("dev/null", "null"), ("dev/console", "null")]
+)
+def test_file_is_a_link(box, victim, path, name, kind):
+    (box.rootfs / path).parent.mkdir(exist_ok=True)
+    (box.rootfs / path).symlink_to(TARGETS[kind](victim / name))
+    attempt(box, victim)
+
+
+def test_dev_null_is_a_file(box, victim):
+    """T12: masked paths must not be bound over with a file of the image."""
+    (box.rootfs / "dev").mkdir()
+    (box.rootfs / "dev" / "null").write_text("image")
+    out = attempt(box, victim)
+    assert "started" in out
+    assert box("show('cat /proc/kcore; cat /dev/null; ls -l /dev/null')").startswith("crw")
+
+
+def test_mount_target_through_a_link(box, victim):
+    (box.rootfs / "data").symlink_to(victim)
+    attempt(box, victim, ", mounts=(Mount(target='/data/new/deep', source='/etc/hostname', readonly=True),)")
+
+
+def test_ordinary_link_works(box, victim):
+    """Look-alike: Debian's /etc/resolv.conf -> ../run/systemd/resolve/stub-resolv.conf and /var/run -> /run."""
+    (box.rootfs / "etc").mkdir()
+    (box.rootfs / "run").mkdir()
+    (box.rootfs / "etc" / "resolv.conf").symlink_to("../run/systemd/resolve/stub-resolv.conf")
+    os.chown(box.rootfs / "run", *box.owner)
+    os.chown(box.rootfs / "etc", *box.owner)
+    assert "started" in attempt(box, victim)
