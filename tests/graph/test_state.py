@@ -1,0 +1,111 @@
+"""The Python API: what each call puts into the graph, and that BuildKit's own client could read it."""
+
+import pytest
+
+from trimaran.errors import UsageError
+from trimaran.graph import ops, state
+from trimaran.graph.llb import decode_definition, in_order
+from trimaran.graph.state import State, image, local, scratch
+from trimaran.platforms import Platform
+
+ARM64 = Platform("linux", "arm64")
+
+
+def op_of(made: State):
+    return made.edge.vertex.op
+
+
+def test_the_example_of_the_module():
+    base = image("alpine:3", platform=ARM64).dir("/src")
+    built = base.copy(local("context"), ".", ".").run("make")
+    result = scratch(ARM64).copy(built, "app", "/app")
+    edge = decode_definition(result.definition())
+    assert edge == result.edge
+    kinds = [type(vertex.op).__name__ for vertex in in_order(edge)]
+    assert kinds == ["SourceOp", "SourceOp", "FileOp", "ExecOp", "FileOp"]
+    (action,) = op_of(result).actions
+    assert (action.input, action.secondary_input, action.work.src, action.work.dest) == (-1, 0, "/src/app", "/app")
+    assert {vertex.constraints.platform for vertex in in_order(edge) if vertex.op != op_of(local("context"))} == {ARM64}
+
+
+def test_run():
+    made = image("alpine").env("A", "1").env("A", "2").dir("/a").dir("b/../c").user("me:wheel").run(["make", "-j"])
+    op = op_of(made)
+    assert op.meta.args == ("make", "-j")
+    assert op.meta.env == (f"PATH={state.DEFAULT_PATH}", "A=2")
+    assert (op.meta.cwd, op.meta.user) == ("/a/c", "me:wheel")
+    assert op.mounts == (ops.Mount(input=0, dest="/", output=0),)
+    assert op_of(image("alpine").run("a && b")).meta.args == ("/bin/sh", "-c", "a && b")
+    with pytest.raises(UsageError):
+        image("alpine").run([])
+
+
+def test_mounts():
+    base = image("alpine")
+    mounts = (
+        state.bind(local("context"), "/src", path="sub"),
+        state.bind(base, "/base"),
+        state.cache("/root/.cache", sharing=ops.CacheSharing.LOCKED),
+        state.tmpfs("/tmp", size=7),
+        state.secret("token"),
+        state.ssh(),
+    )
+    made = base.run("true", mounts=mounts, network=ops.NetMode.NONE)
+    assert len(made.edge.vertex.inputs) == 2
+    root, source, again, cached, memory, token, agent = op_of(made).mounts
+    assert (source.input, source.selector, source.readonly, source.output) == (1, "sub", True, -1)
+    assert (again.input, again.readonly) == (0, True)
+    assert (cached.input, cached.cache) == (-1, ops.CacheOptions("/root/.cache", ops.CacheSharing.LOCKED))
+    assert (memory.type, memory.tmpfs_size) == (ops.MountType.TMPFS, 7)
+    assert (token.dest, token.secret.mode) == ("/run/secrets/token", 0o400)
+    assert agent.type is ops.MountType.SSH
+    assert decode_definition(made.definition()) == made.edge
+
+
+def test_files():
+    made = scratch().dir("/d").mkdir("a", parents=True).mkfile("a/f", b"x", mode=0o600).symlink("f", "a/l").rm("../e/*")
+    works = [vertex.op.actions[0].work for vertex in in_order(made.edge)]
+    assert works == [
+        ops.MkDirAction(path="/d/a", make_parents=True),
+        ops.MkFileAction(path="/d/a/f", data=b"x", mode=0o600),
+        ops.SymlinkAction(old_path="f", new_path="/d/a/l"),
+        ops.RmAction(path="/e/*"),
+    ]
+
+
+def test_paths_stay_below_the_root():
+    assert op_of(scratch().dir("/a").mkfile("../../../etc/passwd")).actions[0].work.path == "/etc/passwd"
+    assert op_of(scratch().mkfile("//x")).actions[0].work.path == "/x"
+    assert op_of(scratch().copy(image("a"), "//..//x", "y/")).actions[0].work.dest == "/y/"
+
+
+def test_merge_and_diff():
+    one, two = scratch().mkfile("/1"), scratch().mkfile("/2")
+    merged = state.merge(one, scratch(), two)
+    assert op_of(merged) == ops.MergeOp((0, 1))
+    assert state.merge(one, scratch()).edge == one.edge
+    assert state.merge().edge is None
+    base = image("alpine")
+    changed = base.run("true")
+    assert op_of(state.diff(base, changed)) == ops.DiffOp(0, 1)
+    assert op_of(state.diff(scratch(), changed)) == ops.DiffOp(-1, 0)
+
+
+def test_sources():
+    made = local("context", include=["a b", "c"], exclude=["*.o"])
+    assert dict(op_of(made).attrs)["local.includepattern"] == '["a b","c"]'
+    assert op_of(image("alpine")).identifier == "docker-image://docker.io/library/alpine:latest"
+    assert op_of(image("alpine", resolve_mode="pull")).attrs == (("image.resolvemode", "pull"),)
+    with pytest.raises(UsageError):
+        image("alpine", resolve_mode="never")
+    with pytest.raises(UsageError):
+        image("Alpine")
+
+
+def test_equal_calls_are_equal_vertices_and_states_do_not_change():
+    base = image("alpine")
+    assert base.run("a").edge == image("docker.io/library/alpine:latest").run("a", name="shown").edge
+    assert base.run("a").edge != base.env("A", "1").run("a").edge
+    assert base.environment == {}
+    with pytest.raises(UsageError, match="empty"):
+        scratch().definition()
