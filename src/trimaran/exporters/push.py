@@ -15,11 +15,11 @@ from trimaran.events import Progress, Task
 from trimaran.exporters.assemble import Assembled
 from trimaran.oci import media_types
 from trimaran.oci.blobs import Blobs, read_all
+from trimaran.oci.copy import copy_blob
 from trimaran.oci.descriptor import Descriptor
 from trimaran.reference import Reference
 from trimaran.registry.client import Registry
 from trimaran.registry.repository import Repository
-from trimaran.registry.upload import Present
 from trimaran.store.store import Store
 
 
@@ -65,13 +65,7 @@ def _mountable(store: Store, repository: Repository, digest: Digest) -> tuple[st
 
 async def _push_blob(store: Store, registry: Registry, repository: Repository, blob: Descriptor, task: Task) -> None:
     if not await repository.has(blob):
-        async with repository.ingest(blob.media_type, blob) as sink:
-            if not isinstance(sink, Present):
-                source = await _source(store, registry, blob)
-                async with source.read(blob) as reader:
-                    while data := await reader.read():
-                        await sink.write(data)
-            await sink.commit(blob)
+        await copy_blob(blob, await _source(store, registry, blob), repository)
     task.add(blob.size)
 
 

@@ -9,21 +9,19 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import time
 from collections.abc import Collection, Mapping
 
 import msgspec
 
 from trimaran import aio
-from trimaran.digest import Digest
 from trimaran.events import Progress
 from trimaran.graph.ops import SourceOp
 from trimaran.platforms import Platform
 from trimaran.sources import LocalFiles
 from trimaran.sources.wanted import Wanted
 from trimaran.store.entries import FILE, EntryList, Origin
-from trimaran.store.folder import Folder, FolderFile, StatKey, hash_file
-from trimaran.store.stat_cache import Stamp, StatCache
+from trimaran.store.folder import Folder, FolderFile, StatKey
+from trimaran.store.stat_cache import StatCache, hash_folder_files
 from trimaran.store.tree import Tree
 
 _numbers = itertools.count()
@@ -46,29 +44,9 @@ class LocalRoot:
     async def digests(self, paths: Collection[str]) -> Mapping[str, str]:
         missing = [path for path in paths if path not in self._known]
         if missing:
-            self._known.update(await aio.in_thread(self._hash, missing))
+            found = await aio.in_thread(hash_folder_files, self._folder, missing, self._stat_cache, self._stats)
+            self._known.update(found)
         return {path: self._known[path] for path in paths}
-
-    def _hash(self, cancel: aio.Cancel, paths: list[str]) -> dict[str, str]:
-        """By stat cache where the file system's numbers can be trusted, else by reading."""
-        trusted = self._stat_cache.trusts(self._folder.fd)
-        stamps = {path: _stamp(self._stats[path]) for path in paths if path in self._stats} if trusted else {}
-        known = self._stat_cache.look_up(list(stamps.values())) if stamps else {}
-        began = time.time_ns()
-        found: dict[str, str] = {}
-        fresh: list[tuple[Stamp, Digest]] = []
-        for path in paths:
-            cancel.check()
-            stamp = stamps.get(path)
-            digest = known.get(stamp) if stamp is not None else None
-            if digest is None:
-                digest = hash_file(cancel, FolderFile(self._folder, path))
-                if stamp is not None:
-                    fresh.append((stamp, digest))
-            found[path] = digest
-        if fresh:
-            self._stat_cache.remember(fresh, began=began)
-        return found
 
     async def origins(self, paths: Collection[str]) -> Mapping[str, Origin]:
         return {path: FolderFile(self._folder, path) for path in paths}
@@ -112,6 +90,3 @@ def _scan(cancel: aio.Cancel, folder: Folder, wanted: Wanted) -> tuple[EntryList
             break
     return entries, stats
 
-
-def _stamp(key: StatKey) -> Stamp:
-    return Stamp((key.device, key.inode, key.size, key.mtime, key.ctime))

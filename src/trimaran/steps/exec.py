@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Sequence
 
@@ -22,6 +23,8 @@ from trimaran.steps.users import Identity, exec_identity
 from trimaran.store.entries import EMPTY
 from trimaran.store.rootfs import MountedRootfs, Rootfs
 
+CROSS = "->"
+"""How a vertex name tells a stage that runs on the build platform for another one (reference §3.7)."""
 _SMALL_FILE = 4 << 20
 _TAIL = 10
 _DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -40,6 +43,7 @@ class ExecStep:
         self._platform: Platform = vertex.constraints.platform or context.host
         self._context = context
         self.op = exec_op_identity(self._op, vertex.constraints.platform)
+        self._is_cross = CROSS in vertex.hints.name.partition("]")[0]
         self.execution = ""
 
     async def reads(self, inputs: Sequence[Result]) -> tuple[KeyInput, ...]:
@@ -86,10 +90,15 @@ class ExecStep:
     def _examine(self, rootfs: str) -> None:
         """Say native, cross or emulated; refuse before the start what this machine cannot run."""
         meta = self._op.meta
-        path = next((v[5:] for v in reversed(self._environment()) if v.startswith("PATH=")), "")
-        self.execution = emulation.examine(
-            rootfs, meta.args, path, cwd=meta.cwd or "/", platform=self._platform, host=self._context.host
-        )
+        root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            program = emulation.find_program(root, meta.args, self._environment(), meta.cwd or "/")
+            needed = emulation.needed_handler(program, self._context.host.architecture, root=root) if program else None
+        finally:
+            os.close(root)
+        if isinstance(needed, emulation.Missing):
+            raise needed.error(self._name or " ".join(meta.args))
+        self.execution = "emulated" if needed is not None else "cross" if self._is_cross else "native"
 
     async def _execute(self, mounted: MountedRootfs, identity: Identity, progress: Progress) -> None:
         tail: deque[bytes] = deque(maxlen=_TAIL + 1)
