@@ -78,6 +78,11 @@ def implied(path: str) -> Entry:
     return Entry(path, FOLDER, ROOT_MODE)
 
 
+def is_plain(folder: Entry) -> bool:
+    """Whether any unpacker would make this folder as it is (but for its time) if no layer listed it."""
+    return folder.mode == ROOT_MODE and not folder.uid and not folder.gid and not folder.xattrs
+
+
 class EntryList:
     """Entries in tree order, every path once, nothing below what is no folder. Frozen; equal by content.
 
@@ -314,6 +319,8 @@ def _normal(entry: Entry, files: Mapping[str, Entry]) -> Entry:
                 f"list layer: hard link {entry.path!r} to {entry.target!r}, which is no file listed before it"
             )
         return msgspec.structs.replace(file, path=entry.path, kind=HARDLINK, target=entry.target, size=0, digest="")
+    if entry.kind == CHARACTER and not entry.major and not entry.minor:
+        raise Corrupt(f"list layer: {entry.path!r} is the device 0:0, which means a deletion to overlayfs")
     if entry.kind not in {CHARACTER, BLOCK, FIFO}:
         raise Corrupt(f"list layer: {entry.path!r} is of unknown kind {entry.kind!r}")
     return entry

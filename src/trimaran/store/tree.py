@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from trimaran.errors import NotFound, UsageError
-from trimaran.store.entries import FILE, FOLDER, HARDLINK, SYMLINK, WHITEOUT, Entry, EntryList, implied, order
+from trimaran.store.entries import FILE, FOLDER, HARDLINK, SYMLINK, WHITEOUT, Entry, EntryList, implied, is_plain, order
 
 MAX_LINKS = 255
 """Symlinks one look-up follows before it is called a loop (Linux stops at 40; images are resolved in the same way)."""
@@ -116,6 +116,20 @@ class Tree:
                 done.clear()
             pending.extend(_parts(entry.target)[::-1])
         return "/".join(done)
+
+    def special_parents(self, entries: EntryList) -> list[Entry]:
+        """Folders of this view that `entries`, a layer to come above it, implies but should list.
+
+        Some unpackers (Docker's overlay2 store) make implied folders anew, as 0755 of root, over what lower layers
+        have: /tmp would lose its 1777. So folders that are not plain are listed again, as BuildKit lists all parents.
+        """
+        found = []
+        for path in entries.children:
+            if path and entries.get(path) is None:
+                entry = self.get(path)
+                if entry is not None and entry.kind == FOLDER and not is_plain(entry):
+                    found.append(entry)
+        return found
 
     def shadowed_folders(self) -> EntryList:
         """Folders that a lower layer lists and a higher one only implies, as the merged view has them.

@@ -1,0 +1,376 @@
+"""A folder of the user's (a build context) or of ours (a snapshot), opened once and read without ever leaving it.
+
+Law: every path is walked from the folder's descriptor and no component may be a symlink; what is opened as a file is a
+regular file. Listing is one scandir per folder; what the caller excludes as a whole is never entered.
+"""
+
+from __future__ import annotations
+
+import enum
+import errno
+import os
+import stat
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
+from typing import Self
+
+import msgspec
+
+from trimaran.aio import Cancel
+from trimaran.digest import Digest
+from trimaran.errors import Denied, NotFound, TrimaranError
+from trimaran.linux.paths import open_beneath
+from trimaran.store.entries import (
+    BLOCK,
+    CHARACTER,
+    FIFO,
+    FILE,
+    FOLDER,
+    HARDLINK,
+    SYMLINK,
+    Entry,
+    Origin,
+    Origins,
+)
+
+CAPABILITY = "security.capability"
+PIECE = 1 << 20
+_OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY  # a FIFO must not make us wait
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ENXIO, errno.ENODEV})
+
+
+class Verdict(enum.Enum):
+    """What `wanted` says about a path."""
+
+    KEEP = "keep"
+    SKIP = "skip"
+    """Not this one; a folder is entered, and listed after all when something in it is kept."""
+    PRUNE = "prune"
+    """Neither this one nor anything in it."""
+
+
+class StatKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What of a file's stat says that its content is still the same (times in nanoseconds)."""
+
+    device: int
+    inode: int
+    size: int
+    mtime: int
+    ctime: int
+
+
+class Folder:
+    """Closing it (or leaving its `with`) ends all use; origins made from it must not outlive it."""
+
+    __slots__ = ("_fd", "_lock", "_near", "_near_fd", "path")
+
+    def __init__(self, path: str, fd: int | None = None) -> None:
+        """NotFound or Denied when `path` is no folder we may read. `fd` is taken over when given."""
+        self.path = path
+        if fd is None:
+            try:
+                fd = os.open(path, _OPEN_FOLDER)
+            except OSError as error:
+                raise _mapped(error, path) from error
+        self._fd = fd
+        self._lock = threading.Lock()
+        self._near = ""
+        self._near_fd = -1
+
+    @property
+    def fd(self) -> int:
+        return self._fd
+
+    def close(self) -> None:
+        with self._lock:
+            for fd in (self._fd, self._near_fd):
+                if fd >= 0:
+                    os.close(fd)
+            self._fd = self._near_fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def open(self, path: str) -> int:
+        """A new descriptor to read the regular file `path`. NotFound when there is none (any more)."""
+        try:
+            fd = self._open(path)
+        except OSError as error:
+            raise _mapped(error, path) from error
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise NotFound(f"open {path!r}: not a regular file")
+        return fd
+
+    def _open(self, path: str) -> int:
+        """The folder of the last call stays open: files are mostly asked for in tree order."""
+        above, _, name = path.rpartition("/")
+        with self._lock:
+            if self._fd < 0:
+                raise NotFound(f"open {path!r}: the folder is closed")
+            if not above:
+                return os.open(name, _OPEN, dir_fd=self._fd)
+            if above != self._near:
+                fd = open_beneath(self._fd, above, os.O_PATH | os.O_DIRECTORY)
+                if self._near_fd >= 0:
+                    os.close(self._near_fd)
+                self._near, self._near_fd = above, fd
+            return os.open(name, _OPEN, dir_fd=self._near_fd)
+
+    def stat_key(self, path: str) -> StatKey:
+        """Of the regular file `path` as it is now."""
+        fd = self.open(path)
+        try:
+            return _stat_key(os.fstat(fd))
+        finally:
+            os.close(fd)
+
+    def scan(
+        self,
+        cancel: Cancel,
+        *,
+        start: str = "",
+        wanted: Callable[[str, bool], Verdict] | None = None,
+        stats: dict[str, StatKey] | None = None,
+        all_capabilities: bool = False,
+    ) -> list[Entry]:
+        """All below `start` (and `start` itself unless it is the root), in tree order, paths from this folder.
+
+        Sockets are left out. Later names of a file are hard links to its first. Content digests stay "". `stats` is
+        filled for every FILE. The one xattr image layers keep, security.capability, is asked for where it can matter
+        (executable files), or for every file with `all_capabilities`.
+        """
+        return _Scan(self._fd, cancel, wanted, stats, all_capabilities=all_capabilities).run(start)
+
+
+class FolderFile(msgspec.Struct, frozen=True, eq=False):
+    """Origin: a file of an opened folder."""
+
+    folder: Folder
+    path: str
+
+    def open(self) -> int:
+        return self.folder.open(self.path)
+
+
+class Inline(msgspec.Struct, frozen=True):
+    """Origin: bytes at hand."""
+
+    data: bytes
+
+    def open(self) -> int:
+        fd = os.memfd_create("inline", os.MFD_CLOEXEC)
+        try:
+            view = memoryview(self.data)
+            while view:
+                view = view[os.write(fd, view) :]
+            os.lseek(fd, 0, os.SEEK_SET)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
+
+
+def hash_files(cancel: Cancel, origins: Origins, paths: Iterable[str] | None = None) -> dict[str, Digest]:
+    """Content digests of `paths` (all of `origins` by default). NotFound when a file went away."""
+    return {path: hash_file(cancel, origins[path]) for path in (origins if paths is None else paths)}
+
+
+def hash_file(cancel: Cancel, origin: Origin) -> Digest:
+    fd = origin.open()
+    try:
+        hasher = sha256()
+        while data := os.read(fd, PIECE):
+            cancel.check()
+            hasher.update(data)
+        return Digest("sha256:" + hasher.hexdigest())
+    finally:
+        os.close(fd)
+
+
+def _stat_key(status: os.stat_result) -> StatKey:
+    return StatKey(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def _mapped(error: OSError, path: str) -> TrimaranError:
+    if error.errno in _GONE:
+        return NotFound(f"open {path!r}: {(error.strerror or 'not there').lower()}")
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return Denied(
+            f"open {path!r}: permission denied",
+            hint="let this account read it, or exclude it in .dockerignore",
+        )
+    return TrimaranError(f"open {path!r}: {(error.strerror or str(error)).lower()}")
+
+
+class _Frame:
+    """A folder whose content is being listed; `listed` once it is in the result itself."""
+
+    __slots__ = ("entry", "listed", "rest")
+
+    def __init__(self, entry: Entry, rest: Iterator[_Item], *, listed: bool) -> None:
+        self.entry = entry
+        self.rest = rest
+        self.listed = listed
+
+
+_Item = tuple[Entry, os.stat_result, Verdict]
+
+
+class _Scan:
+    __slots__ = ("_ask", "_cancel", "_files", "_found", "_root", "_stats", "_wanted")
+
+    def __init__(
+        self,
+        root: int,
+        cancel: Cancel,
+        wanted: Callable[[str, bool], Verdict] | None,
+        stats: dict[str, StatKey] | None,
+        *,
+        all_capabilities: bool,
+    ) -> None:
+        self._root = root
+        self._cancel = cancel
+        self._wanted = wanted
+        self._stats = stats
+        self._ask = 0o177777 if all_capabilities else 0o111
+        self._files: dict[tuple[int, int], Entry] = {}
+        self._found: list[Entry] = []
+
+    def run(self, start: str) -> list[Entry]:
+        first = self._start(start) if start else self._folder("")
+        frames = [_Frame(Entry("", FOLDER), first, listed=True)]
+        while frames:
+            item = next(frames[-1].rest, None)
+            if item is None:
+                frames.pop()
+                continue
+            entry, status, verdict = item
+            self._cancel.check()
+            keep = verdict is Verdict.KEEP
+            if keep:
+                for frame in frames:
+                    if not frame.listed:
+                        frame.listed = True
+                        self._found.append(frame.entry)
+                self._add(entry, status)
+            if entry.kind == FOLDER:
+                frames.append(_Frame(entry, self._folder(entry.path), listed=keep))
+        return self._found
+
+    def _add(self, entry: Entry, status: os.stat_result) -> None:
+        if entry.kind == FILE:
+            if status.st_nlink > 1:
+                first = self._files.setdefault((status.st_dev, status.st_ino), entry)
+                if first is not entry:
+                    entry = msgspec.structs.replace(
+                        first, path=entry.path, kind=HARDLINK, target=first.path, size=0, digest=""
+                    )
+            if self._stats is not None and entry.kind == FILE:
+                self._stats[entry.path] = _stat_key(status)
+        self._found.append(entry)
+
+    def _start(self, path: str) -> Iterator[_Item]:
+        above, _, name = path.rpartition("/")
+        try:
+            fd = open_beneath(self._root, above, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                verdict = self._verdict(path, folder=stat.S_ISDIR(status.st_mode))
+                item = self._item(fd, path, name, status, verdict) if verdict is not Verdict.PRUNE else None
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise _mapped(error, path) from error
+        return iter([item] if item else [])
+
+    def _folder(self, path: str) -> Iterator[_Item]:
+        """What is in the folder: listed and stat'ed at once, so that no descriptor stays open while we go deeper."""
+        prefix = f"{path}/" if path else ""
+        items = []
+        try:
+            fd = open_beneath(self._root, path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                with os.scandir(fd) as listing:
+                    for found in sorted(listing, key=lambda each: os.fsencode(each.name)):
+                        item = self._found_item(fd, prefix + found.name, found)
+                        if item is not None:
+                            items.append(item)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise _mapped(error, path) from error
+        return iter(items)
+
+    def _found_item(self, fd: int, path: str, found: os.DirEntry[str]) -> _Item | None:
+        verdict = self._verdict(path, folder=found.is_dir(follow_symlinks=False))
+        if verdict is Verdict.PRUNE:
+            return None
+        try:
+            return self._item(fd, path, found.name, found.stat(follow_symlinks=False), verdict)
+        except FileNotFoundError:  # gone since it was listed: it may as well never have been there
+            return None
+
+    def _verdict(self, path: str, *, folder: bool) -> Verdict:
+        if self._wanted is None:
+            return Verdict.KEEP
+        verdict = self._wanted(path, folder)
+        return Verdict.PRUNE if verdict is Verdict.SKIP and not folder else verdict
+
+    def _item(self, fd: int, path: str, name: str, status: os.stat_result, verdict: Verdict) -> _Item | None:
+        entry = entry_of(fd, path, name, status, capability=bool(status.st_mode & self._ask))
+        return None if entry is None else (entry, status, verdict)
+
+
+def entry_of(folder: int, path: str, name: str, status: os.stat_result, *, capability: bool) -> Entry | None:
+    """The entry of `name` in the opened folder, content digest left ""; None for a socket."""
+    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    if kind is None:
+        return None
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+    if capability and kind == FILE and (value := file_capability(folder, name)):
+        xattrs = ((CAPABILITY, value),)
+    device = kind in {CHARACTER, BLOCK}
+    return Entry(
+        path,
+        kind,
+        stat.S_IMODE(status.st_mode),
+        status.st_uid,
+        status.st_gid,
+        status.st_mtime_ns,
+        status.st_size if kind == FILE else 0,
+        os.readlink(name, dir_fd=folder) if kind == SYMLINK else "",
+        os.major(status.st_rdev) if device else 0,
+        os.minor(status.st_rdev) if device else 0,
+        xattrs,
+    )
+
+
+def file_capability(folder: int, name: str) -> bytes:
+    """The security.capability xattr as an image holds it (revision 2); b"" when there is none.
+
+    Revision 3 is revision 2 plus the user id that is root in the setter's namespace: an image knows no such id.
+    """
+    try:
+        value = os.getxattr(f"/proc/self/fd/{folder}/{name}", CAPABILITY, follow_symlinks=False)
+    except OSError:  # none there, or a file system without xattrs
+        return b""
+    if len(value) == _CAPABILITY_3_SIZE and value[3] == 3:
+        return value[:3] + b"\2" + value[4:20]
+    return value
+
+
+_CAPABILITY_3_SIZE = 24
+_KINDS = {
+    stat.S_IFREG: FILE,
+    stat.S_IFDIR: FOLDER,
+    stat.S_IFLNK: SYMLINK,
+    stat.S_IFCHR: CHARACTER,
+    stat.S_IFBLK: BLOCK,
+    stat.S_IFIFO: FIFO,
+}

@@ -1,0 +1,148 @@
+"""Making files, links and devices in a folder of ours from entries: by folder descriptor and single name only.
+
+Law: nothing here follows a symlink or takes a path with "/" in it, so an entry list, however it came about, can only
+reach what is in the folder it is written to. Overlay's own marks are set here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from trimaran.errors import TrimaranError, Unavailable
+from trimaran.store.entries import BLOCK, CHARACTER, FIFO, FOLDER, SYMLINK, WHITEOUT, Entry
+
+OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_TYPES = {CHARACTER: stat.S_IFCHR, BLOCK: stat.S_IFBLK, FIFO: stat.S_IFIFO}
+_REFUSED = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
+
+
+class Nodes:
+    """Writes as one account into one file system; remembers what could not be made (`skipped`).
+
+    The rule: a device node or an xattr that this machine or account may not set is left out and named in `skipped`
+    (the entry list still has it, so no blob loses it); an owner that can't be set is an error.
+    """
+
+    __slots__ = ("_gid", "_opaque", "_uid", "skipped")
+
+    def __init__(self, *, user_xattrs: bool) -> None:
+        """`user_xattrs`: overlay is mounted with `userxattr` (unprivileged), so its marks are `user.overlay.*`."""
+        self._uid = os.geteuid()
+        self._gid = os.getegid()
+        self._opaque = "user.overlay.opaque" if user_xattrs else "trusted.overlay.opaque"
+        self.skipped: list[str] = []
+
+    def create(self, folder: int, name: str) -> int:
+        """A new empty file, open for writing; `finish` gives it its metadata."""
+        return os.open(name, _CREATE, 0o600, dir_fd=folder)
+
+    def finish(self, fd: int, entry: Entry) -> None:
+        """Owner, mode, xattrs and time of an open file or folder, in the order in which they don't undo each other."""
+        if entry.uid != self._uid or entry.gid != self._gid or entry.kind == FOLDER:
+            self._own(fd, entry)
+        os.fchmod(fd, entry.mode)
+        for name, value in entry.xattrs:
+            try:
+                os.setxattr(fd, name, value)
+            except OSError as error:
+                if error.errno not in _REFUSED:
+                    raise
+                self.skipped.append(f"{entry.path} ({name})")
+        os.utime(fd, ns=(entry.mtime, entry.mtime))
+
+    def _own(self, fd: int, entry: Entry) -> None:
+        try:
+            os.fchown(fd, entry.uid, entry.gid)
+        except OSError as error:
+            raise _owner_error(error, entry) from error
+
+    def folder(self, above: int, name: str) -> int:
+        """A new folder, opened; `finish` gives it its metadata when nothing more is put into it."""
+        os.mkdir(name, 0o700, dir_fd=above)
+        return os.open(name, OPEN_FOLDER, dir_fd=above)
+
+    def opaque(self, folder: int) -> None:
+        os.setxattr(folder, self._opaque, b"y")
+
+    def link(self, source_folder: int, source: str, folder: int, name: str) -> None:
+        os.link(source, name, src_dir_fd=source_folder, dst_dir_fd=folder, follow_symlinks=False)
+
+    def other(self, folder: int, name: str, entry: Entry) -> None:
+        """A symlink, device, FIFO or whiteout, with its metadata."""
+        if entry.kind == WHITEOUT:
+            os.mknod(name, stat.S_IFCHR, 0, dir_fd=folder)
+            return
+        if entry.kind == SYMLINK:
+            os.symlink(entry.target, name, dir_fd=folder)
+        else:
+            try:
+                os.mknod(name, _TYPES[entry.kind] | 0o600, os.makedev(entry.major, entry.minor), dir_fd=folder)
+            except PermissionError:
+                self.skipped.append(entry.path)
+                return
+        try:
+            os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
+        except OSError as error:
+            raise _owner_error(error, entry) from error
+        if entry.kind != SYMLINK:
+            _change_mode(folder, name, entry.mode)
+        os.utime(name, ns=(entry.mtime, entry.mtime), dir_fd=folder, follow_symlinks=False)
+
+
+def _change_mode(folder: int, name: str, mode: int) -> None:
+    """chmod of what must not be opened (a device), without following a link that may stand there."""
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
+
+
+def _owner_error(error: OSError, entry: Entry) -> TrimaranError:
+    if error.errno not in {errno.EPERM, errno.EINVAL}:
+        return Unavailable(f"write {entry.path!r}: {(error.strerror or str(error)).lower()}")
+    return TrimaranError(
+        f"write {entry.path!r}: its owner {entry.uid}:{entry.gid} is none this account may give files to",
+        hint="give this account subordinate ids (/etc/subuid and /etc/subgid), or build as root",
+    )
+
+
+def remove(folder: int, name: str) -> None:
+    """Remove `name` and all in it; links are removed, never followed. Nothing there is no error."""
+    try:
+        os.unlink(name, dir_fd=folder)
+        return
+    except FileNotFoundError:
+        return
+    except (IsADirectoryError, PermissionError):  # unlink of a folder: EISDIR on Linux, EPERM by POSIX
+        pass
+    pending = [(os.dup(folder), name, os.open(name, OPEN_FOLDER, dir_fd=folder))]
+    try:
+        while pending:
+            above, last, fd = pending[-1]
+            down = _empty(fd)
+            if down is not None:
+                pending.append((os.dup(fd), down, os.open(down, OPEN_FOLDER, dir_fd=fd)))
+                continue
+            os.rmdir(last, dir_fd=above)
+            pending.pop()
+            os.close(fd)
+            os.close(above)
+    finally:
+        for above, _, fd in pending:
+            os.close(fd)
+            os.close(above)
+
+
+def _empty(fd: int) -> str | None:
+    """Remove what is no folder in `fd`; the name of a folder in it that has to be emptied first, if any."""
+    with os.scandir(fd) as listing:
+        found = [(each.name, each.is_dir(follow_symlinks=False)) for each in listing]
+    folders = [name for name, is_folder in found if is_folder]
+    for name, is_folder in found:
+        if not is_folder:
+            os.unlink(name, dir_fd=fd)
+    return folders[0] if folders else None

@@ -1,0 +1,107 @@
+"""What a step changed: the upper folder of its overlay mount, read as an entry list.
+
+Law: a list that leaves here for a blob or another stack has no opaque folders: what they hide is listed as deletions,
+so the layer means the same above any stack that has the same content there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+
+import msgspec
+
+from trimaran.aio import Cancel
+from trimaran.linux.paths import open_beneath
+from trimaran.store.entries import (
+    CHARACTER,
+    FOLDER,
+    NANOSECONDS,
+    WHITEOUT,
+    Entry,
+    EntryList,
+    implied,
+    is_plain,
+)
+from trimaran.store.folder import Folder
+from trimaran.store.tree import Tree
+
+
+def read_upper(cancel: Cancel, fd: int, *, user_xattrs: bool) -> EntryList:
+    """Every path in the upper folder `fd` (also the root), content digests "", overlay's marks understood.
+
+    Copied-up parents are in it, opaque folders in its `opaque`: `explicit` and `prune_unchanged` deal with both.
+    `fd` stays open. Of xattrs only security.capability is kept, as BuildKit does.
+    """
+    with Folder("upper folder", os.dup(fd)) as folder:
+        listed = folder.scan(cancel, all_capabilities=True)
+    status = os.fstat(fd)
+    root = Entry("", FOLDER, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns)
+    entries = [root, *(Entry(e.path, WHITEOUT) if _is_whiteout(e) else e for e in listed)]
+    mark = "user.overlay.opaque" if user_xattrs else "trusted.overlay.opaque"
+    opaque = [e.path for e in entries if e.kind == FOLDER and _is_opaque(fd, e.path, mark)]
+    return EntryList.of(entries, opaque)
+
+
+def _is_whiteout(entry: Entry) -> bool:
+    return entry.kind == CHARACTER and not entry.major and not entry.minor
+
+
+def _is_opaque(root: int, path: str, mark: str) -> bool:
+    fd = open_beneath(root, path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return os.getxattr(fd, mark) == b"y"
+    except OSError as error:
+        if error.errno in {errno.ENODATA, errno.ENOTSUP, errno.EOPNOTSUPP}:
+            return False
+        raise
+    finally:
+        os.close(fd)
+
+
+def explicit(entries: EntryList, lower: Tree) -> EntryList:
+    """The same change to `lower` without opaque folders: a deletion for each name they hide."""
+    if not entries.opaque:
+        return entries
+    return EntryList.of([*entries, *_deletions(entries, lower)])
+
+
+def _deletions(entries: EntryList, lower: Tree) -> Iterator[Entry]:
+    pending = list(entries.opaque)
+    seen = set(pending)
+    for path in pending:
+        if entries.get(path) is None and not lower.is_folder(path):
+            yield implied(path)
+    while pending:
+        path = pending.pop()
+        for name in lower.children(path):
+            child = f"{path}/{name}" if path else name
+            ours = entries.get(child)
+            if ours is None and child not in entries.children:
+                yield Entry(child, WHITEOUT)
+            elif (ours is None or ours.kind == FOLDER) and lower.is_folder(child) and child not in seen:
+                seen.add(child)
+                pending.append(child)
+
+
+def prune_unchanged(entries: EntryList, lower: Tree) -> EntryList:
+    """Without folders that are just as `lower` has them and that any unpacker would make so (mode 0755, root's).
+
+    Others stay listed even when unchanged: see `Tree.special_parents`. The root is left out when it is unchanged.
+    """
+    opaque = frozenset(entries.opaque)
+    kept = [e for e in entries if e.kind != FOLDER or e.path in opaque or not _is_unchanged(e, lower)]
+    return EntryList(tuple(kept), entries.opaque)
+
+
+def _is_unchanged(entry: Entry, lower: Tree) -> bool:
+    below = lower.get(entry.path)
+    if below is None or below.kind != FOLDER or (entry.path and not is_plain(entry)):
+        return False
+    return _in_seconds(entry) == _in_seconds(below)
+
+
+def _in_seconds(entry: Entry) -> Entry:
+    return msgspec.structs.replace(entry, mtime=entry.mtime // NANOSECONDS)
