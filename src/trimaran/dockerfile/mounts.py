@@ -61,6 +61,18 @@ def parse_mount(text: str, expand: Expand) -> RunMount:
     return mount
 
 
+def source_of(text: str) -> str:
+    """The stage, image or context a mount is taken from, "" for none; known before variables are."""
+    kind = name = ""
+    for field in split_fields(text):
+        key, _, value = field.partition("=")
+        if key.lower() == "from":
+            name = value
+        elif key.lower() == "type":
+            kind = value.lower()
+    return "" if kind == "tmpfs" else name
+
+
 def split_fields(text: str) -> list[str]:
     """Comma-separated values; a field in double quotes may have commas and doubled quotes."""
     fields: list[str] = []

@@ -1,0 +1,205 @@
+"""COPY and ADD of local files, of other stages and images, and of heredocs."""
+
+from __future__ import annotations
+
+from trimaran.dockerfile import paths
+from trimaran.dockerfile.drafts import Draft
+from trimaran.dockerfile.instructions import Copy, InlineFile
+from trimaran.dockerfile.names import command_name, step_name
+from trimaran.dockerfile.owners import owner
+from trimaran.dockerfile.problems import DockerfileError
+from trimaran.dockerfile.state import Command, StageState, Target
+from trimaran.dockerfile.words import Expander
+from trimaran.errors import Unsupported
+from trimaran.graph.ops import SCRATCH_INPUT, SKIP_OUTPUT, CopyAction, FileAction, FileOp, MkFileAction, Owner
+
+_IN_HEREDOC = Expander(ignore_quotes=True)
+_GIT_SCHEMES = ("git://", "ssh://", "git+ssh://", "git@")
+
+
+def add_copy(state: StageState, command: Command, item: Copy, target: Target) -> None:
+    """Append one file op with an action per source to the stage."""
+    word = target.expander
+    env = state.env
+    item = _expanded(item, word, env)
+    _refuse(item)
+    root, read = _root(state, command, item, target)
+    base = [state.draft] if state.draft is not None else []
+    actions = _Actions(base, owner(item.chown, input=0 if base else SCRATCH_INPUT), *_mode(item.chmod), target)
+    destination = paths.destination(state.cwd, item.destination)
+    for source in item.sources:
+        path = paths.from_context(source)
+        read.add(path)
+        actions.add_path(root, path, destination, item)
+    for file in item.files:
+        content = _IN_HEREDOC.word(file.content, env) if file.expand else file.content
+        actions.add_file(state, InlineFile(file.name, content, expand=False), destination)
+    state.draft = target.drafts.add(
+        FileOp(actions.finish()),
+        actions.inputs,
+        name=step_name(
+            state,
+            command_name(item.node.code, word, env),
+            prefixed=target.prefixed,
+            platform=state.platform,
+            env=env,
+            onbuild=command.triggered,
+        ),
+        platform=state.platform,
+        where=item.node.where,
+        ignore_cache=state.ignore_cache,
+    )
+    state.image.add_history(_history(item), layer=True, created=target.created)
+
+
+class _Actions:
+    """Copies one after the other: each works on what the one before made."""
+
+    def __init__(self, base: list[Draft], own: Owner | None, mode: int, mode_text: str, target: Target) -> None:
+        self.inputs = list(base)
+        self._has_base = bool(base)
+        self._owner, self._mode, self._mode_text = own, mode, mode_text
+        self._target = target
+        self._work: list[tuple[int, CopyAction]] = []
+
+    def _input(self, draft: Draft | None) -> int:
+        if draft is None:
+            return SCRATCH_INPUT
+        if draft not in self.inputs:
+            self.inputs.append(draft)
+        return self.inputs.index(draft)
+
+    def add_path(self, root: Draft | None, path: str, destination: str, item: Copy) -> None:
+        work = CopyAction(
+            src=path,
+            dest=destination,
+            owner=self._owner,
+            mode=self._mode,
+            mode_text=self._mode_text,
+            follow_symlink=True,
+            dir_copy_contents=True,
+            attempt_unpack=item.is_add if item.unpack is None else item.unpack,
+            create_dest_path=True,
+            allow_wildcard=True,
+            allow_empty_wildcard=True,
+            timestamp=self._target.timestamp,
+        )
+        self._work.append((self._input(root), work))
+
+    def add_file(self, state: StageState, file: InlineFile, destination: str) -> None:
+        path = paths.absolute("/", file.name)
+        data = file.content.encode("utf-8", "surrogateescape")
+        draft = self._target.drafts.add(
+            FileOp((FileAction(output=0, work=MkFileAction(path=path, mode=0o644, data=data)),)),
+            name="[internal] preparing inline document",
+            platform=state.platform,
+        )
+        work = CopyAction(
+            src=path,
+            dest=destination,
+            owner=self._owner,
+            mode=self._mode,
+            mode_text=self._mode_text,
+            create_dest_path=True,
+            timestamp=self._target.timestamp,
+        )
+        self._work.append((self._input(draft), work))
+
+    def finish(self) -> tuple[FileAction, ...]:
+        actions = []
+        for index, (source, work) in enumerate(self._work):
+            before = len(self.inputs) + index - 1 if index else 0 if self._has_base else SCRATCH_INPUT
+            last = index == len(self._work) - 1
+            actions.append(
+                FileAction(input=before, secondary_input=source, output=0 if last else SKIP_OUTPUT, work=work)
+            )
+        return tuple(actions)
+
+
+def _expanded(item: Copy, word: Expander, env: dict[str, str]) -> Copy:
+    from msgspec.structs import replace
+
+    return replace(
+        item,
+        sources=tuple(word.word(source, env) for source in item.sources),
+        destination=word.word(item.destination, env),
+        chown=word.word(item.chown, env),
+        chmod=word.word(item.chmod, env),
+        checksum=word.word(item.checksum, env),
+        excludes=tuple(word.word(pattern, env) for pattern in item.excludes),
+    )
+
+
+def _root(state: StageState, command: Command, item: Copy, target: Target) -> tuple[Draft | None, set[str]]:
+    """What sources are paths of, and where to note that they are read."""
+    if not command.sources:
+        return (target.context, target.context_paths) if item.sources else (None, set())
+    source = command.sources[0]
+    assert source is not None
+    if not source.dispatched:
+        raise DockerfileError(
+            f'cannot copy from stage "{item.source_stage}", it needs to be defined before current stage "{state.name}"',
+            hint="move that stage up",
+        )
+    return source.draft, source.paths
+
+
+def _mode(text: str) -> tuple[int, str]:
+    """(octal mode or -1, symbolic mode or "")."""
+    if not text:
+        return -1, ""
+    if not text.strip("01234567"):
+        if len(text) > 12 or int(text, 8) > 0o7777:
+            raise _bad_mode(text)
+        return int(text, 8), ""
+    if text[:1].isdigit():
+        raise _bad_mode(text)
+    for clause in text.split(","):
+        _check_clause(clause, text)
+    return -1, text
+
+
+def _check_clause(clause: str, text: str) -> None:
+    rest = clause.lstrip("ugoa")
+    if not rest or rest[0] not in "+-=" or rest.strip("+-=rwxXstugo"):
+        raise DockerfileError(f"invalid chmod parameter: {text!r}", hint="octal such as 0755, or such as u=rwX,go=rX")
+
+
+def _bad_mode(text: str) -> DockerfileError:
+    return DockerfileError(
+        f"invalid chmod parameter: '{text}'. it should be octal string and between 0 and 07777",
+        hint="octal such as 0755, or such as u=rwX,go=rX",
+    )
+
+
+def _history(item: Copy) -> str:
+    parts = ["ADD" if item.is_add else "COPY"]
+    if item.chown:
+        parts.append(f"--chown={item.chown}")
+    if item.chmod:
+        parts.append(f"--chmod={item.chmod}")
+    parts += [*item.sources, *("<<" + file.name for file in item.files), item.destination]
+    return " ".join(parts) + " # buildkit"
+
+
+def _refuse(item: Copy) -> None:
+    for source in item.sources:
+        git = source.startswith(_GIT_SCHEMES)
+        web = source.startswith(("http://", "https://"))
+        if git and not item.is_add:
+            raise DockerfileError("source can't be a git ref for COPY", hint="ADD takes it")
+        if web and not item.is_add:
+            raise DockerfileError("source can't be a URL for COPY", hint="ADD takes it")
+        if git or web:
+            raise Unsupported(
+                f"add {source}: ADD of URLs and git repositories is not supported yet",
+                hint="RUN a program that fetches it",
+                where=item.node.at(),
+            )
+    if item.checksum:
+        raise DockerfileError("checksum requires HTTP(S) or Git sources")
+    for used, flag in ((item.link, "link"), (item.parents, "parents"), (bool(item.excludes), "exclude")):
+        if used:
+            raise Unsupported(f"use --{flag}: it is not supported yet", hint="take the flag away", where=item.node.at())
+    if item.keep_git_dir is not None:
+        raise Unsupported("use --keep-git-dir: it is not supported yet", where=item.node.at())

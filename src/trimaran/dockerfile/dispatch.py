@@ -1,0 +1,264 @@
+"""One instruction after the other onto a stage: state, config, history; RUN, COPY and ADD have files of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from trimaran.dockerfile import gotext, paths
+from trimaran.dockerfile.arguments import proxies
+from trimaran.dockerfile.config import DEFAULT_PATH, Health
+from trimaran.dockerfile.copying import add_copy
+from trimaran.dockerfile.graph import StageGraph
+from trimaran.dockerfile.instructions import (
+    Arg,
+    ArgItem,
+    Cmd,
+    Copy,
+    Entrypoint,
+    Env,
+    Expose,
+    Healthcheck,
+    Instruction,
+    Label,
+    Maintainer,
+    Onbuild,
+    Run,
+    Shell,
+    StopSignal,
+    User,
+    Volume,
+    Workdir,
+)
+from trimaran.dockerfile.names import command_name, step_name
+from trimaran.dockerfile.owners import owner
+from trimaran.dockerfile.ports import expand_ports
+from trimaran.dockerfile.problems import DockerfileError, did_you_mean
+from trimaran.dockerfile.running import add_run, with_shell
+from trimaran.dockerfile.signals import is_signal
+from trimaran.dockerfile.state import Command, StageState, Target
+from trimaran.dockerfile.words import ExpansionError
+from trimaran.errors import TrimaranError
+from trimaran.graph.ops import FileAction, FileOp, MkDirAction
+
+# Read by the engine, not by programs of the build.
+_NOT_ENVIRONMENT = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
+
+
+def dispatch_stages(graph: StageGraph) -> None:
+    """Convert all reachable stages, in the order of the file."""
+    target = graph.target
+    proxy = proxies(target.build_args)
+    for state in graph.reachable():
+        if state.dispatched:
+            continue
+        state.dispatched = True
+        _begin(state, target)
+        for command in state.commands:
+            dispatch(state, command, target, proxy)
+    graph.goal.paths.add("/")
+
+
+def _begin(state: StageState, target: Target) -> None:
+    if state.base is not None:
+        state.inherit(state.base)
+    if state.platform is None:
+        state.platform = target.platform
+    if "PATH" not in state.image.env() and state.platform.os != "windows":
+        state.image.set_env("PATH", DEFAULT_PATH)
+    for name, value in state.image.env().items():
+        state.set_env(name, value)
+    config = state.image.run
+    if config.working_dir:
+        _set_workdir(state, config.working_dir)
+    if config.user:
+        state.user = config.user
+
+
+def dispatch(state: StageState, command: Command, target: Target, proxy: tuple[tuple[str, str], ...]) -> None:
+    """Errors are placed at the instruction, unless they know better."""
+    item = command.instruction
+    try:
+        if isinstance(item, Run):
+            add_run(state, command, item, target, proxy)
+        elif isinstance(item, Copy):
+            add_copy(state, command, item, target)
+        else:
+            _HANDLERS[type(item)](state, item, target)
+    except (ExpansionError, DockerfileError) as error:
+        if error.where is not None:
+            raise
+        cause = error.cause if isinstance(error, DockerfileError) else error.message
+        raise item.node.error(cause, hint=error.hint) from None
+    except TrimaranError as error:
+        error.where = error.where or item.node.at()
+        raise
+
+
+def _word(state: StageState, target: Target, text: str) -> str:
+    return target.expander.word(text, state.env)
+
+
+def _record(state: StageState, target: Target, text: str, *, layer: bool = False) -> None:
+    state.image.add_history(text, layer=layer, created=target.created)
+
+
+def _env(state: StageState, item: Env, target: Target) -> None:
+    # the whole line sees the environment as it is at its beginning
+    pairs = [(_word(state, target, pair.name), _word(state, target, pair.value)) for pair in item.pairs]
+    for name, value in pairs:
+        state.set_env(name, value)
+        state.image.set_env(name, value)
+    _record(state, target, "ENV" + "".join(f" {name}={value}" for name, value in pairs))
+
+
+def _label(state: StageState, item: Label, target: Target) -> None:
+    pairs = [(_word(state, target, pair.name), _word(state, target, pair.value)) for pair in item.pairs]
+    labels = state.image.run.labels = state.image.run.labels or {}
+    labels.update(pairs)
+    _record(state, target, "LABEL" + "".join(f" {name}={value}" for name, value in pairs))
+
+
+def _maintainer(state: StageState, item: Maintainer, target: Target) -> None:
+    state.image.author = item.text
+    _record(state, target, f"MAINTAINER {item.text}")
+
+
+def _onbuild(state: StageState, item: Onbuild, _target: Target) -> None:
+    config = state.image.run
+    config.on_build = [*(config.on_build or []), item.expression]
+
+
+def _set_workdir(state: StageState, path: str) -> None:
+    state.image.run.working_dir = state.cwd = paths.workdir(state.image.run.working_dir, path)
+
+
+def _workdir(state: StageState, item: Workdir, target: Target) -> None:
+    path = _word(state, target, item.path)
+    if not path:
+        raise DockerfileError("normalizing workdir: cannot normalize nothing", hint="WORKDIR got an empty value")
+    _set_workdir(state, path)
+    made = state.cwd != "/"
+    if made:
+        base = [state.draft] if state.draft is not None else []
+        work = MkDirAction(
+            path=state.cwd,
+            mode=0o755,
+            make_parents=True,
+            owner=owner(state.image.run.user, input=0 if base else -1),
+            timestamp=target.timestamp,
+        )
+        name = command_name(item.node.code, target.expander, state.env)
+        state.draft = target.drafts.add(
+            FileOp((FileAction(input=0 if base else -1, output=0, work=work),)),
+            base,
+            name=step_name(state, name, prefixed=target.prefixed, platform=state.platform, env=state.env),
+            platform=state.platform,
+            where=item.node.where,
+        )
+    _record(state, target, f"WORKDIR {state.cwd}", layer=made)
+
+
+def _user(state: StageState, item: User, target: Target) -> None:
+    state.user = state.image.run.user = _word(state, target, item.user)
+    _record(state, target, f"USER {state.user}")
+
+
+def _cmd(state: StageState, item: Cmd, target: Target) -> None:
+    arguments = with_shell(state, item.arguments) if item.in_shell else list(item.arguments)
+    state.image.run.cmd = arguments
+    state.image.run.args_escaped = True
+    state.command_sets_cmd = True
+    _record(state, target, f"CMD {gotext.quoted_list(arguments)}")
+
+
+def _entrypoint(state: StageState, item: Entrypoint, target: Target) -> None:
+    arguments = with_shell(state, item.arguments) if item.in_shell else list(item.arguments)
+    state.image.run.entrypoint = arguments
+    if not state.command_sets_cmd:
+        state.image.run.cmd = None
+    _record(state, target, f"ENTRYPOINT {gotext.quoted_list(arguments)}")
+
+
+def _healthcheck(state: StageState, item: Healthcheck, target: Target) -> None:
+    state.image.run.healthcheck = Health(
+        test=list(item.test),
+        interval=item.interval,
+        timeout=item.timeout,
+        start_period=item.start_period,
+        start_interval=item.start_interval,
+        retries=item.retries,
+    )
+    times = (
+        ("Interval", item.interval),
+        ("Timeout", item.timeout),
+        ("StartPeriod", item.start_period),
+        ("StartInterval", item.start_interval),
+    )
+    shown = " ".join(f"{name}:{gotext.duration(value)}" for name, value in times)
+    _record(state, target, f"HEALTHCHECK {{Test:{gotext.plain_list(item.test)} {shown} Retries:{item.retries}}}")
+
+
+def _expose(state: StageState, item: Expose, target: Target) -> None:
+    words = tuple(word for port in item.ports for word in target.expander.words(port, state.env))
+    ports = expand_ports(words)
+    exposed = state.image.run.exposed_ports = state.image.run.exposed_ports or {}
+    exposed.update((port, {}) for port in ports)
+    _record(state, target, f"EXPOSE {gotext.plain_list(ports)}")
+
+
+def _volume(state: StageState, item: Volume, target: Target) -> None:
+    volumes = [_word(state, target, path) for path in item.paths]
+    if not all(volumes):
+        raise DockerfileError("VOLUME specified can not be an empty string")
+    known = state.image.run.volumes = state.image.run.volumes or {}
+    known.update((path, {}) for path in volumes)
+    _record(state, target, f"VOLUME {gotext.plain_list(volumes)}")
+
+
+def _stop_signal(state: StageState, item: StopSignal, target: Target) -> None:
+    signal = _word(state, target, item.signal)
+    if not is_signal(signal):
+        from trimaran.dockerfile.signals import NAMES
+
+        raise DockerfileError(f"invalid signal: {signal}", hint=did_you_mean(signal, ["SIG" + name for name in NAMES]))
+    state.image.run.stop_signal = signal
+    _record(state, target, f"STOPSIGNAL {signal}")
+
+
+def _shell(state: StageState, item: Shell, target: Target) -> None:
+    state.image.run.shell = list(item.arguments)
+    _record(state, target, f"SHELL {gotext.plain_list(item.arguments)}")
+
+
+def _arg(state: StageState, item: Arg, target: Target) -> None:
+    shown: list[str] = []
+    for arg in item.items:
+        value = target.build_args.get(arg.name)
+        if value is None and arg.value is not None:
+            value = _word(state, target, arg.value)
+        elif value is None:
+            value = target.arguments.get(arg.name)
+        if value is not None and arg.name not in _NOT_ENVIRONMENT:
+            state.set_env(arg.name, value)
+        state.args.append(ArgItem(arg.name, value))
+        shown.append(arg.name if value is None else f"{arg.name}={value}")
+    _record(state, target, "ARG " + " ".join(shown))
+
+
+_HANDLERS: dict[type[Instruction], Callable[[StageState, Any, Target], None]] = {
+    Arg: _arg,
+    Cmd: _cmd,
+    Entrypoint: _entrypoint,
+    Env: _env,
+    Expose: _expose,
+    Healthcheck: _healthcheck,
+    Label: _label,
+    Maintainer: _maintainer,
+    Onbuild: _onbuild,
+    Shell: _shell,
+    StopSignal: _stop_signal,
+    User: _user,
+    Volume: _volume,
+    Workdir: _workdir,
+}

@@ -1,0 +1,24 @@
+"""`user[:group]` of WORKDIR's folder and of `--chown`: numbers as they are, names looked up in the stage."""
+
+from __future__ import annotations
+
+from trimaran.dockerfile.problems import DockerfileError
+from trimaran.graph.ops import NamedUser, Owner
+
+MAX_ID = (1 << 31) - 1
+
+
+def owner(text: str, *, input: int) -> Owner | None:  # noqa: A002 - the op's own word
+    """None for an empty text. `input` is where names are looked up; T19b: numbers that would wrap are refused."""
+    if not text:
+        return None
+    user, _, group = text.partition(":")
+    return Owner(user=_one(user, input), group=_one(group, input) if group else None)
+
+
+def _one(text: str, index: int) -> int | NamedUser:
+    if text.isascii() and text.isdigit():
+        if len(text) > 10 or int(text) > MAX_ID:
+            raise DockerfileError(f"user or group number {text} is larger than {MAX_ID}")
+        return int(text)
+    return NamedUser(text, index)
