@@ -79,22 +79,23 @@ class Endpoint:
         """The answer of `url` with a status in `accept`; any other is raised. `url` may lie on another host."""
         headers = headers or []
         for attempt in range(2):
-            async with self._redirected(method, url, headers, body, scopes=scopes, sink=sink) as (response, at_home):
-                if response.status == 401 and at_home and attempt == 0:
-                    await response.read_all(_ERROR_LIMIT)
-                    base = await self.base()
+            async with self._redirected(method, url, headers, body, scopes=scopes, sink=sink) as (response, answered):
+                base = await self.base()
+                if response.status == 401 and answered.origin == base.origin and attempt == 0:
+                    body_of_no = await response.read_all(_ERROR_LIMIT)
                     if await self._authority.answer(self.host, base, response, scopes, sink) is not None:
                         continue
+                    raise await self.refusal(method, answered, response, body_of_no)
                 if response.status not in accept:
-                    raise await self.refusal(method, url, response)
+                    raise await self.refusal(method, answered, response)
                 yield response
                 return
 
     @asynccontextmanager
     async def _redirected(
         self, method: str, url: Url, headers: Headers, body: bytes, *, scopes: tuple[Scope, ...], sink: events.Sink
-    ) -> AsyncIterator[tuple[Response, bool]]:
-        """The answer after redirects, and whether it came from this host itself."""
+    ) -> AsyncIterator[tuple[Response, Url]]:
+        """The answer after redirects, and where it came from."""
         base = await self.base()
         for _ in range(_REDIRECT_LIMIT + 1):
             at_home = url.origin == base.origin
@@ -110,7 +111,7 @@ class Endpoint:
                     await response.read_all(_ERROR_LIMIT)
                     url = self._next(url, location)
                     continue
-                yield response, at_home
+                yield response, url
                 return
         raise RegistryUnavailable(f"{method} {url.redacted}: more than {_REDIRECT_LIMIT} redirects")
 
@@ -149,10 +150,10 @@ class Endpoint:
         """A streamed request got 401: what we have is stale."""
         self._authority.forget(await self.base(), scopes)
 
-    async def refusal(self, method: str, url: Url, response: Response) -> RegistryError:
-        """The error that an unwelcome answer is."""
+    async def refusal(self, method: str, url: Url, response: Response, raw: bytes = b"") -> RegistryError:
+        """The error that an unwelcome answer is; `raw` is its body where that was read already."""
         try:
-            raw = b"" if method == "HEAD" else await response.read_all(_ERROR_LIMIT)
+            raw = raw or await response.read_all(_ERROR_LIMIT)
         except TrimaranError:
             raw = b""
         retry_after = errors.parse_retry_after(response.headers.get("retry-after", ""), time.time())

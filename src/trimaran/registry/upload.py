@@ -20,7 +20,7 @@ from trimaran.oci.blobs import CHUNK
 from trimaran.oci.descriptor import Descriptor
 from trimaran.registry.auth import Scope
 from trimaran.registry.endpoint import Endpoint
-from trimaran.registry.errors import RegistryDenied, RegistryUnavailable, parse_retry_after
+from trimaran.registry.errors import RegistryDenied, RegistryUnavailable
 from trimaran.registry.http import EarlyResponse, Exchange, Headers, Response
 from trimaran.registry.urls import Url
 
@@ -84,7 +84,9 @@ class Upload:
         self._resumed = 0
         self._stack = AsyncExitStack()
         self._exchange: Exchange | None = None
+        self._held: memoryview | None = None
         self._committed = False
+        self._dropped = False
 
     async def resume(self) -> None:
         """Ask how far an earlier try came; the bytes up to there are taken from the writer but not sent again."""
@@ -116,6 +118,12 @@ class Upload:
         view = memoryview(data)[max(0, self._resumed - start) :]
         if not view:
             return
+        if self._expected is not None and self._size == self._expected.size:
+            self._held = view  # a PUT is complete with its last byte: that is for `commit` to send
+            return
+        await self._send(view)
+
+    async def _send(self, view: memoryview) -> None:
         if self._exchange is None:
             self._exchange = await self._begin()
         try:
@@ -147,6 +155,8 @@ class Upload:
         found = Descriptor(media_type=self._media_type, digest=digest, size=self._size)
         check_expected(found, self._expected)
         check_expected(found, expected)
+        if self._held is not None:
+            await self._send(self._held)
         exchange = self._exchange
         if exchange is not None:
             response = await exchange.finish()
@@ -169,17 +179,25 @@ class Upload:
         if response.status in (200, 201, 202, 204):
             return
         error = await self._endpoint.refusal(method, self._location, response)
+        words = error.answer.codes if error.answer is not None else ()
         if response.status == 401:
             await self._endpoint.expired(self._scopes)
-            again = RegistryUnavailable(f"{error}: the token expired on the way")
-            again.retry_after = parse_retry_after("0", time.time())
-            raise again
+            raise self._again(f"{error}: the token expired on the way") from None
+        if response.status in (404, 416) or "BLOB_UPLOAD_INVALID" in words:
+            self._dropped = True
+            raise self._again(f"{error}: the registry dropped the upload") from None
         raise error
+
+    @staticmethod
+    def _again(message: str) -> RegistryUnavailable:
+        error = RegistryUnavailable(message)
+        error.retry_after = 0.0
+        return error
 
     async def close(self) -> Broken | None:
         """End the session; what is needed to take it up again when it was not committed."""
         await self._stack.aclose()
-        if self._committed or self._expected is None:
+        if self._committed or self._dropped or self._expected is None:
             return None
         return Broken(self._location, time.monotonic())
 
