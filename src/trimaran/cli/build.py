@@ -75,9 +75,15 @@ def _where_it_is(options: BuildOptions, result: BuildResult, invocation: Invocat
     """One line when nothing was asked to be done with the image: it is kept, and can be used from there."""
     if options.outputs or options.push or options.load or not result.image_id:
         return ""
-    name = result.images[0] if result.images else result.image_id
+    name = _familiar(result.images[0]) if result.images else result.image_id
     program = "trimaran" if invocation.plugin else invocation.program
     return f"Image {name} is in Trimaran's store: `{program} run {name}`, `{program} push {name}`\n"
+
+
+def _familiar(name: str) -> str:
+    from trimaran.reference import Reference
+
+    return Reference.parse(name).familiar
 
 
 def _forget(path: str) -> None:

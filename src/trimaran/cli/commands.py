@@ -22,10 +22,17 @@ Row = tuple[str, str, str]
 
 TABLE: Mapping[str, Row] = {
     "build": ("build", BUILD, "Start a build"),
+    "imagetools inspect": ("imagetools_inspect", IMAGES, "Show details of an image in the registry"),
+    "plugin install": ("plugin_install", SETUP, "Make docker's build and buildx commands run on Trimaran"),
+    "plugin uninstall": ("plugin_uninstall", SETUP, "Bring back the buildx that was there before"),
+    "doctor": ("doctor", SETUP, "Check this machine and say how to mend it"),
     "version": ("version", SETUP, "Show version information"),
 }
 
-GROUPS: Mapping[str, str] = {}
+GROUPS: Mapping[str, str] = {
+    "imagetools": "Commands to work on images in registry",
+    "plugin": "Stand in for Docker's buildx plugin",
+}
 
 ALIASES: Mapping[str, str] = {"b": "build"}
 

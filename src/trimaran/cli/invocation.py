@@ -41,6 +41,11 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     def out(self, text: str) -> None:
         sys.stdout.write(text)
 
+    def out_bytes(self, data: bytes) -> None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+
     def err(self, text: str) -> None:
         sys.stdout.flush()
         sys.stderr.write(text)
