@@ -66,7 +66,7 @@ def _problem_of(path: str, kind: str) -> str:
 
 def _docker(machine: Machine) -> list[Finding]:
     """docker's own files, which are read where ours are silent."""
-    from trimaran.registry.docker_config import read_json_object
+    from trimaran.registry.docker_config import find_helper, read_json_object
 
     home = machine.environment.get("HOME") or os.path.expanduser("~")
     folder = machine.environment.get("DOCKER_CONFIG") or os.path.join(home, ".docker")
@@ -81,15 +81,12 @@ def _docker(machine: Machine) -> list[Finding]:
     config = documents.get(path, {})
     helpers = {str(config.get("credsStore") or ""), *map(str, (config.get("credHelpers") or {}).values())} - {""}
     for helper in sorted(helpers):
-        if not _on_path(machine, f"docker-credential-{helper}"):
-            detail = f"{path} names the credential helper docker-credential-{helper}, which is not on the PATH"
-            findings.append(Finding(_NAME, "fail", detail, _edit(machine, path)))
+        try:
+            find_helper(helper, machine.environment.get("PATH") or os.defpath)
+        except TrimaranError as error:
+            command = error.hint if error.hint.startswith("chmod") else _edit(machine, path)
+            findings.append(Finding(_NAME, "fail", f"{path}: {error}", command))
     if config.get("auths") and os.stat(path).st_mode & 0o077:
         detail = f"{path} holds credentials and others may read it"
         findings.append(Finding(_NAME, "warn", detail, f"chmod 600 {shlex.quote(path)}"))
     return findings
-
-
-def _on_path(machine: Machine, name: str) -> bool:
-    folders = (machine.environment.get("PATH") or os.defpath).split(os.pathsep)
-    return any(os.access(os.path.join(folder, name), os.X_OK) for folder in folders if folder)
