@@ -96,7 +96,7 @@ def read_layer(
             layer.take(header, archive)
         entries = layer.entries()
         if target is not None:
-            target.finish(entries, layer.empty_folders(entries))
+            target.finish(entries)
     except OSError as error:
         raise Unavailable(f"unpack layer: {(error.strerror or str(error)).lower()}") from error
     finally:
@@ -289,10 +289,6 @@ class _Layer:
                 listed.append(Entry(path, WHITEOUT))
         return EntryList.of(listed, [path for path in opaque if path not in self._deleted or path in self._children])
 
-    def empty_folders(self, entries: EntryList) -> list[str]:
-        """Implied folders that are empty again, because what was in them was replaced: the list has none of them."""
-        return [path for path in self._children if path not in self._found and path and path not in entries.children]
-
     def _is_covered(self, path: str) -> bool:
         """Whether what is above `path` hides it anyway: deleted, or no folder (any more)."""
         found = self._found.get(path)
@@ -396,13 +392,11 @@ class _Target:
         self._forget()
         remove(self._open(above), name)
 
-    def finish(self, entries: EntryList, empty: Iterable[str]) -> None:
+    def finish(self, entries: EntryList) -> None:
         """Deletions, then the metadata of all folders, the deepest first: nothing changes their times after that."""
         for entry in entries:
             if entry.kind == WHITEOUT:
                 self.other(entry.path, entry)
-        for path in empty:
-            self.remove(path)
         for path in _folders(entries):
             fd = self._open(path)
             if path in entries.opaque:
