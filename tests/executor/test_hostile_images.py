@@ -78,7 +78,8 @@ def test_folder_is_a_file(box, victim, name):
 
 @pytest.mark.parametrize("kind", TARGETS)
 @pytest.mark.parametrize(
-    ("path", "name"), [("etc/hosts", "hosts"), ("etc/resolv.conf", "resolv.conf"), ("dev/null", "null"), ("dev/console", "null")]
+    ("path", "name"),
+    [("etc/hosts", "hosts"), ("etc/resolv.conf", "resolv.conf"), ("dev/null", "null"), ("dev/console", "null")],
 )
 def test_file_is_a_link(box, victim, path, name, kind):
     (box.rootfs / path).parent.mkdir(exist_ok=True)

@@ -69,11 +69,12 @@ class Containers:
                 argv = _in_group(argv, group)
             before = cgroups.out_of_memory_kills(group or None)
             errors = f"{bundle}/error.json"
+            heard = _Heard(output)
             if spec.terminal:
-                code = await self._run_on_terminal(argv, output, stdin, terminal)
+                code = await self._run_on_terminal(argv, heard, stdin, terminal)
             else:
-                code = await self._run_on_pipes(argv, output, stdin)
-            if code and (message := _runtime_error(errors)):
+                code = await self._run_on_pipes(argv, heard, stdin)
+            if code and (message := _runtime_error(errors) or heard.refusal(code)):
                 raise explain(self.name, message, spec)
             killed = 128 - code if code < 0 else code
             number = killed - 128 if 128 < killed < 128 + 65 else 0
@@ -157,6 +158,27 @@ async def _kill(pid: int, waiting: asyncio.Future[int]) -> None:
             return
     with suppress(asyncio.CancelledError):
         await waiting
+
+
+class _Heard:
+    """Passes output on and keeps its beginning: the kernel refuses a foreign program only after a runtime's log is shut,
+    so both runtimes say so on the process's own stderr and exit with 1."""
+
+    __slots__ = ("_begin", "_output")
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._begin = b""
+
+    def __call__(self, stream: int, data: bytes) -> None:
+        if len(self._begin) < 4096:
+            self._begin += data
+        self._output(stream, data)
+
+    def refusal(self, code: int) -> str:
+        text = self._begin.decode(errors="replace").strip()
+        alone = len(text) < 4096 and "\n" not in text
+        return text if code == 1 and alone and text.lower().find("exec format error") > 0 else ""
 
 
 class _Attachment:

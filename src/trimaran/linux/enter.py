@@ -21,6 +21,7 @@ from trimaran.linux.cgroups import Confinement
 _CAP_SYS_ADMIN = 21
 _CAP_MKNOD = 27
 _CGROUPS = "/sys/fs/cgroup"
+_HANDLERS = "/proc/sys/fs/binfmt_misc"
 
 
 class Entered(msgspec.Struct, frozen=True):
@@ -147,7 +148,9 @@ def _make_mounts(*, rootless: bool) -> Literal["none", "v2"]:
     _unshare(syscalls.CLONE_NEWNS, "mount")
     try:
         syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+        handlers = _clone_mount(_HANDLERS)
         mounts.attach_proc()
+        _show_mount(handlers, _HANDLERS)
     except (OSError, mounts.MountFailed) as error:
         raise Denied(
             f"mount /proc of the engine's namespace: {error}",
@@ -165,6 +168,27 @@ def _make_mounts(*, rootless: bool) -> Literal["none", "v2"]:
     except (OSError, mounts.MountFailed):
         return "none"
     return "v2"
+
+
+def _clone_mount(path: str) -> int | None:
+    """A detached copy of a mount below /proc, which the new /proc would hide; None when it is not mounted."""
+    if not os.path.exists(f"{path}/status"):
+        return None
+    try:
+        return syscalls.open_tree(syscalls.AT_FDCWD, path, syscalls.OPEN_TREE_CLONE)
+    except OSError:
+        return None
+
+
+def _show_mount(fd: int | None, path: str) -> None:
+    if fd is None:
+        return
+    try:
+        syscalls.move_mount(fd, syscalls.AT_FDCWD, path)
+    except OSError:
+        pass  # then no emulator is known, and a foreign step says so
+    finally:
+        os.close(fd)
 
 
 def _make_user_namespace() -> None:
