@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Sequence
 
 from trimaran.errors import NotFound, StepFailed, Unsupported
 from trimaran.events import Progress
-from trimaran.executor import emulation
+from trimaran.executor.examine import is_emulated
 from trimaran.executor.runtime import Exit
 from trimaran.executor.spec import DEFAULT_HOSTNAME, DEFAULT_SHM_SIZE, ExecSpec, HostAlias, Network, Ulimit
 from trimaran.executor.spec import Mount as SpecMount
@@ -89,16 +88,15 @@ class ExecStep:
 
     def _examine(self, rootfs: str) -> None:
         """Say native, cross or emulated; refuse before the start what this machine cannot run."""
-        meta = self._op.meta
-        root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            program = emulation.find_program(root, meta.args, self._environment(), meta.cwd or "/")
-            needed = emulation.needed_handler(program, self._context.host.architecture, root=root) if program else None
-        finally:
-            os.close(root)
-        if isinstance(needed, emulation.Missing):
-            raise needed.error(self._name or " ".join(meta.args))
-        self.execution = "emulated" if needed is not None else "cross" if self._is_cross else "native"
+        emulated = is_emulated(
+            rootfs,
+            self._op.meta.args,
+            self._environment(),
+            cwd=self._op.meta.cwd or "/",
+            machine=self._context.host.architecture,
+            what=self._name,
+        )
+        self.execution = "emulated" if emulated else "cross" if self._is_cross else "native"
 
     async def _execute(self, mounted: MountedRootfs, identity: Identity, progress: Progress) -> None:
         tail: deque[bytes] = deque(maxlen=_TAIL + 1)

@@ -64,10 +64,9 @@ def _unpack(cancel: aio.Cancel, origin: Origin, folder: str) -> EntryList | None
             assert read is not None
             target = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                entries, _ = read_layer(cancel, read, extract_to=target)
+                return read_layer(cancel, read, extract_to=target).entries
             finally:
                 os.close(target)
-            return entries
     finally:
         os.close(fd)
 
