@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gzip
 import io
 import tarfile
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -142,3 +144,23 @@ def test_old_archives_mark_folders_by_a_slash_only():
     block[156:157] = b"\0"
     block[148:156] = b"%06o\0 " % sum(block[:148] + b" " * 8 + block[156:])
     assert decode(bytes(block)).type == h.FOLDER
+
+
+def test_headers_are_those_of_go():
+    """go.tar.gz was written by umoci 0.4.7 (Go's archive/tar): long, split and non-ASCII names, large ids, times before
+    1970, a capability, devices, links. Its last padding is missing, as Go's readers allow.
+    """
+    data = gzip.decompress((Path(__file__).parent / "go.tar.gz").read_bytes())
+    stream = io.BytesIO(data)
+    reader = Reader(lambda size: stream.read(min(size, 512)))
+    count = 0
+    while True:
+        for _ in reader.chunks():
+            pass
+        start = stream.tell()
+        header = reader.next()
+        if header is None:
+            break
+        assert data[start : stream.tell()] == encode(header), header.name
+        count += 1
+    assert count == 17

@@ -104,12 +104,14 @@ def test_fractions_of_a_second_and_negative_times():
     assert [reader.next().mtime, reader.next().mtime] == [1_500_000_000, -3_250_000_000]
 
 
-def test_the_end_may_be_missing_but_not_half_an_entry():
+def test_end_and_last_padding_may_be_missing_but_not_half_an_entry():
     whole = archive(file("a", b"x" * 700), ending=False)
     reader = Reader(io.BytesIO(whole).read)
     assert reader.next().name == "a"
     assert reader.next() is None
-    for cut in (100, 512, 700, len(whole) - 1):
+    for cut in (512 + 700, len(whole) - 1):
+        drain(Reader(io.BytesIO(whole[:cut]).read))
+    for cut in (100, 512, 700, 512 + 699):
         reader = Reader(io.BytesIO(whole[:cut]).read)
         with pytest.raises(Corrupt):
             drain(reader)

@@ -8,7 +8,7 @@ and folder say the same: the last entry of a name counts.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from hashlib import sha256
 
 import msgspec
@@ -16,7 +16,6 @@ import msgspec
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, Unavailable
-from trimaran.linux.paths import open_beneath
 from trimaran.store.entries import (
     BLOCK,
     CHARACTER,
@@ -28,10 +27,10 @@ from trimaran.store.entries import (
     WHITEOUT,
     Entry,
     EntryList,
-    implied,
     order,
 )
-from trimaran.store.nodes import OPEN_FOLDER, Nodes, remove
+from trimaran.store.extraction import Extraction
+from trimaran.store.nodes import Nodes
 from trimaran.tar import header as tar
 from trimaran.tar import whiteouts
 from trimaran.tar.reader import Limits, Reader
@@ -87,7 +86,7 @@ def read_layer(
         size += len(data)
         return data
 
-    target = None if extract_to is None else _Target(extract_to, Nodes(user_xattrs=user_xattrs))
+    target = None if extract_to is None else Extraction(extract_to, Nodes(user_xattrs=user_xattrs))
     layer = _Layer(target)
     try:
         archive = Reader(counted, limits)
@@ -123,7 +122,7 @@ class _Layer:
 
     __slots__ = ("_children", "_deleted", "_found", "_opaque", "_target")
 
-    def __init__(self, target: _Target | None) -> None:
+    def __init__(self, target: Extraction | None) -> None:
         self._target = target
         self._found: dict[str, _Found] = {}
         self._children: dict[str, set[str]] = {"": set()}
@@ -350,93 +349,3 @@ def _kept(header: tar.Header) -> tuple[tuple[str, bytes], ...]:
         or name in _ACLS
         or (name.startswith("user.") and not name.startswith("user.overlay."))
     )
-
-
-class _Target:
-    """The snapshot folder being written. Paths given here are resolved: no symlink is on them."""
-
-    __slots__ = ("_near", "_near_fd", "_root", "nodes")
-
-    def __init__(self, root: int, nodes: Nodes) -> None:
-        self._root = root
-        self.nodes = nodes
-        self._near = ""
-        self._near_fd = -1
-
-    def create(self, path: str) -> int:
-        above, _, name = path.rpartition("/")
-        return self.nodes.create(self._open(above), name)
-
-    def other(self, path: str, entry: Entry) -> None:
-        above, _, name = path.rpartition("/")
-        self.nodes.other(self._open(above), name, entry)
-
-    def folder(self, path: str) -> None:
-        self._open(path)
-
-    def link(self, source: str, path: str) -> None:
-        above, _, name = source.rpartition("/")
-        fd = open_beneath(self._root, above, OPEN_FOLDER)
-        try:
-            folder, _, new = path.rpartition("/")
-            self.nodes.link(fd, name, self._open(folder), new)
-        except FileNotFoundError:
-            if source not in self.nodes.skipped:
-                raise
-            self.nodes.skipped.append(path)
-        finally:
-            os.close(fd)
-
-    def remove(self, path: str) -> None:
-        above, _, name = path.rpartition("/")
-        self._forget()
-        remove(self._open(above), name)
-
-    def finish(self, entries: EntryList) -> None:
-        """Deletions, then the metadata of all folders, the deepest first: nothing changes their times after that."""
-        for entry in entries:
-            if entry.kind == WHITEOUT:
-                self.other(entry.path, entry)
-        for path in _folders(entries):
-            fd = self._open(path)
-            if path in entries.opaque:
-                self.nodes.opaque(fd)
-            self.nodes.finish(fd, entries.get(path) or implied(path))
-
-    def _open(self, path: str) -> int:
-        """The folder, made with those above it where missing."""
-        if not path:
-            return self._root
-        if path != self._near:
-            try:
-                fd = open_beneath(self._root, path, OPEN_FOLDER)
-            except FileNotFoundError:
-                fd = self._make(path)
-            self._forget()
-            self._near, self._near_fd = path, fd
-        return self._near_fd
-
-    def _make(self, path: str) -> int:
-        fd = os.dup(self._root)
-        for part in path.split("/"):
-            try:
-                below = os.open(part, OPEN_FOLDER, dir_fd=fd)
-            except FileNotFoundError:
-                below = self.nodes.folder(fd, part)
-            finally:
-                os.close(fd)
-            fd = below
-        return fd
-
-    def _forget(self) -> None:
-        if self._near_fd >= 0:
-            os.close(self._near_fd)
-        self._near, self._near_fd = "", -1
-
-    def close(self) -> None:
-        self._forget()
-
-
-def _folders(entries: EntryList) -> Iterable[str]:
-    listed = {entry.path for entry in entries if entry.kind == FOLDER}
-    return sorted(listed.union(entries.children, {""}), key=order, reverse=True)

@@ -103,8 +103,20 @@ class Reader:
             self._left -= len(piece)
             yield piece
         if self._pad:
-            pad, self._pad = self._pad, 0
-            self._take(pad)
+            self._skip_padding()
+
+    def _skip_padding(self) -> None:
+        """The last padding of an archive may be missing: some programs stop after the data, and Go takes that."""
+        pad, self._pad = self._pad, 0
+        while pad:
+            if self._position >= len(self._buffer):
+                self._buffer = self._read(PIECE)
+                self._position = 0
+                if not self._buffer:
+                    return
+            step = min(pad, len(self._buffer) - self._position)
+            self._position += step
+            pad -= step
 
     def _fill(self) -> None:
         self._buffer = self._read(PIECE)
