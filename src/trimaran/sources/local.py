@@ -16,6 +16,8 @@ import msgspec
 from trimaran import aio
 from trimaran.events import Progress
 from trimaran.graph.ops import SourceOp
+from trimaran.linux.paths import open_beneath
+from trimaran.patterns import find_last
 from trimaran.platforms import Platform
 from trimaran.sources import LocalFiles
 from trimaran.sources.wanted import Wanted
@@ -32,12 +34,20 @@ _RESCANS = 16
 class LocalRoot:
     """A scanned folder: a result, and a view of itself. Its id is new every time: only contents are keys."""
 
-    def __init__(self, folder: Folder, entries: EntryList, stats: Mapping[str, StatKey], stat_cache: StatCache) -> None:
+    def __init__(
+        self,
+        folder: Folder,
+        entries: EntryList,
+        stats: Mapping[str, StatKey],
+        stat_cache: StatCache,
+        exclude: tuple[str, ...],
+    ) -> None:
         self.id = f"local-{os.getpid()}-{next(_numbers)}"
         self.tree = Tree.stack([entries])
         self.entries = entries
         self._folder = folder
         self._stats = stats
+        self._exclude = exclude
         self._stat_cache = stat_cache
         self._known: dict[str, str] = {}
 
@@ -47,6 +57,32 @@ class LocalRoot:
             found = await aio.in_thread(hash_folder_files, self._folder, missing, self._stat_cache, self._stats)
             self._known.update(found)
         return {path: self._known[path] for path in paths}
+
+    def why_missing(self, path: str) -> str:
+        """A hint for a path that is not listed: which ignore pattern took it away, or what it was meant to be."""
+        parent, _, name = path.rpartition("/")
+        names = self._names(parent)
+        if name in names:
+            patterns = self._exclude
+            number = find_last(patterns, path)
+            if number is not None:
+                return f'/{path} is there, but .dockerignore excludes it with the pattern "{patterns[number]}"'
+        import difflib
+
+        near = difflib.get_close_matches(name, names, 1)
+        if near:
+            return f"did you mean {f'{parent}/' if parent else ''}{near[0]}?"
+        return "" if names else f"the context has no folder /{parent}"
+
+    def _names(self, folder: str) -> list[str]:
+        try:
+            fd = open_beneath(self._folder.fd, folder or ".", os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return []
+        try:
+            return os.listdir(fd)
+        finally:
+            os.close(fd)
 
     async def origins(self, paths: Collection[str]) -> Mapping[str, Origin]:
         return {path: FolderFile(self._folder, path) for path in paths}
@@ -64,16 +100,17 @@ class LocalSource:
 
     async def fetch(self, op: SourceOp, platform: Platform | None, progress: Progress) -> Scanned:
         attrs = dict(op.attrs)
+        exclude = _list(attrs, "local.excludepatterns")
         wanted = Wanted(
             include=(*_list(attrs, "local.includepattern"), *_list(attrs, "local.followpaths")),
-            exclude=_list(attrs, "local.excludepatterns"),
+            exclude=exclude,
         )
         name = op.identifier.partition("://")[2]
         folder = Folder(self._files.folder(name))
         with progress.task(f"transferring {name}:") as task:
             entries, stats = await aio.in_thread(_scan, folder, wanted)
             task.add(sum(entry.size for entry in entries if entry.kind == FILE))
-        return Scanned(LocalRoot(folder, entries, stats, self._stat_cache))
+        return Scanned(LocalRoot(folder, entries, stats, self._stat_cache, exclude))
 
 
 def _list(attrs: Mapping[str, str], name: str) -> tuple[str, ...]:
@@ -89,4 +126,3 @@ def _scan(cancel: aio.Cancel, folder: Folder, wanted: Wanted) -> tuple[EntryList
         if not wanted.follow_links(entries):
             break
     return entries, stats
-

@@ -11,6 +11,7 @@ from trimaran.graph import ops
 from trimaran.graph.ops import CopyAction, FileOp, MkDirAction, MkFileAction, RmAction, SymlinkAction
 from trimaran.graph.vertex import Vertex
 from trimaran.solver.protocols import KeyInput, Result
+from trimaran.sources.local import LocalRoot
 from trimaran.steps import select
 from trimaran.steps.context import StepContext
 from trimaran.steps.copy import Copier, Placement
@@ -49,7 +50,7 @@ class FileStep:
         for position, action in enumerate(self._op.actions):
             if isinstance(action.work, CopyAction) and 0 <= action.secondary_input < self._count:
                 view = await self._context.view(inputs[action.secondary_input])
-                chosen = select.sources(view.tree, action.work)
+                chosen = _chosen(view, action.work)
                 contents = await view.digests(select.files(view.tree, chosen))
                 read.append(KeyInput(f"copy {position}: {action.work.src}", select.digest(view.tree, chosen, contents)))
         return tuple(read)
@@ -114,7 +115,7 @@ class FileStep:
         states: Sequence[_State],
     ) -> None:
         view = await self._source_view(number, inputs, states)
-        chosen = select.sources(view.tree, work)
+        chosen = _chosen(view, work)
         wanted = select.files(view.tree, chosen)
         contents = await view.digests(wanted)
         origins = await view.origins(wanted)
@@ -205,6 +206,16 @@ class _State:
 
     def fork(self) -> _State:
         return _State(self.base, self.draft.fork())
+
+
+def _chosen(view: View, work: CopyAction) -> list[select.Source]:
+    """The sources; one that is missing from the build context is told with what may be the reason."""
+    try:
+        return select.sources(view.tree, work)
+    except select.MissingSource as error:
+        if isinstance(view, LocalRoot):
+            error.hint = view.why_missing(error.path)
+        raise
 
 
 def _remove(work: RmAction, draft: Draft) -> None:
