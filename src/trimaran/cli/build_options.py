@@ -136,17 +136,27 @@ def _alike(path: str) -> str:
 
 def platforms(texts: Sequence[str]) -> tuple[str, ...]:
     """Lists and repeats joined, each checked to be a platform; doubles dropped. `local` stays a word."""
-    from trimaran.platforms import Platform
-
     found: list[str] = []
     for text in texts:
         for word in split_csv(text):
             name = word.strip()
             if name and name != "local":
-                Platform.parse(name)
+                check_platform(name)
             if name and name not in found:
                 found.append(name)
     return tuple(found)
+
+
+def check_platform(name: str) -> None:
+    """Refuse what no machine is: containerd would take it, and nothing would ever run the result."""
+    from trimaran.platforms import KNOWN_ARCHITECTURES, KNOWN_OS, Platform
+
+    parsed = Platform.parse(name)
+    parts = (("operating system", parsed.os, KNOWN_OS), ("architecture", parsed.architecture, KNOWN_ARCHITECTURES))
+    for what, word, known in parts:
+        if word not in known:
+            message, hint = unknown(what, word, sorted(known))
+            raise UsageError(f"parse platform {name!r}: {message}", hint=hint)
 
 
 def _build_args(texts: Sequence[str]) -> list[tuple[str, str | None]]:

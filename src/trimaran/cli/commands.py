@@ -23,9 +23,14 @@ Row = tuple[str, str, str]
 TABLE: Mapping[str, Row] = {
     "build": ("build", BUILD, "Start a build"),
     "imagetools inspect": ("imagetools_inspect", IMAGES, "Show details of an image in the registry"),
+    "login": ("login", IMAGES, "Log in to a registry"),
+    "logout": ("logout", IMAGES, "Log out of a registry"),
+    "binfmt": ("binfmt", SETUP, "Register emulators, so that images of other platforms can be built and run"),
     "plugin install": ("plugin_install", SETUP, "Make docker's build and buildx commands run on Trimaran"),
     "plugin uninstall": ("plugin_uninstall", SETUP, "Bring back the buildx that was there before"),
     "doctor": ("doctor", SETUP, "Check this machine and say how to mend it"),
+    "completion": ("completion", SETUP, "Print a completion script for a shell"),
+    "help": ("help_command", SETUP, "Help about any command"),
     "version": ("version", SETUP, "Show version information"),
 }
 
