@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from trimaran.engine import images
 from trimaran.engine.engine import Engine
 from trimaran.errors import NotFound, UsageError
 from trimaran.executor.examine import is_emulated
@@ -42,8 +43,13 @@ async def run(
 ) -> Exit:
     """Run to the end; the program's exit is the result. Nothing of it is kept."""
     resolver = ImageResolver(engine.store, engine.registry)
-    reference = Reference.parse(request.image)
-    picked = await resolver.resolve(reference, request.platform or engine.host, "pull" if request.pull else "default")
+    platform = request.platform or engine.host
+    stored = images.by_digest(engine.store, request.image)
+    if stored is not None:
+        picked = await resolver.of_store(stored.descriptor, platform)
+    else:
+        mode = "pull" if request.pull else "default"
+        picked = await resolver.resolve(Reference.parse(request.image), platform, mode)
     root = await ImageSource(engine.store, resolver).layers(picked)
     config = image_config.parse(picked.config).config
     spec = await _spec(request, engine, root.result, config, terminal is not None)
@@ -54,7 +60,7 @@ async def run(
             spec.environment,
             cwd=spec.cwd,
             machine=engine.host.architecture,
-            what=f"{reference.familiar} on {picked.platform}",
+            what=f"{request.image} on {picked.platform}",
         )
         return await engine.runtime().run(spec, mounted.path, output=output, stdin=stdin, terminal=terminal)
 

@@ -25,7 +25,7 @@ async def export_image(options: ImageOutput, context: ExportContext) -> Exported
             docker_types=options.oci_media_types is False,
             progress=progress,
         )
-        if options.store and names:
+        if options.store:
             await _keep(context, image, references, fetch=not options.push, progress=progress)
         if options.push:
             await push_image(
@@ -42,16 +42,21 @@ async def export_image(options: ImageOutput, context: ExportContext) -> Exported
         root=image.root,
         config=config,
         names=tuple(str(reference) for reference in references),
-        stored=options.store and bool(names),
+        stored=options.store,
     )
 
 
 async def _keep(
     context: ExportContext, image: Assembled, references: list[Reference], *, fetch: bool, progress: Progress
 ) -> None:
-    """Name the image in the store. One that was pushed may leave its base's layers where they came from."""
+    """Name the image in the store. One that was pushed may leave its base's layers where they came from.
+
+    Without a name it is kept under its digest, as docker keeps images without a tag.
+    """
     if fetch:
         await fetch_layers(context, progress)
     for reference in references:
         with progress.task(f"naming to {reference}"):
             await context.store.images.put(str(reference), image.root)
+    if not references:
+        await context.store.images.put(str(image.root.digest), image.root)

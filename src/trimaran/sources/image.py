@@ -41,5 +41,6 @@ class ImageSource:
                 layers.append(self._store.layers.register_blob(diff_id, descriptor))
                 continue
             served = False
-            layers.append(self._store.layers.register_remote(diff_id, descriptor, blobs, repository))
+            source, held_by = (blobs, repository) if blobs is not None else self._resolver.holder(descriptor.digest)
+            layers.append(self._store.layers.register_remote(diff_id, descriptor, source, held_by))
         return ImageRoot(Rootfs(tuple(layers)), served)

@@ -61,9 +61,25 @@ class ImageResolver:
         wanted = (pinned.descriptor.digest, platform)
         return await self._once.run(wanted, lambda: self._pick(pinned, platform))
 
+    async def of_store(self, descriptor: Descriptor, platform: Platform) -> PickedImage:
+        """The image of the store that `descriptor` names, for `platform`: for images without a name."""
+        document = indexes.parse_any(await read_all(self._store.content, descriptor), descriptor.media_type)
+        unnamed = Reference(registry="", repository="", tag="", digest=descriptor.digest)
+        pinned = Pinned(reference=unnamed, descriptor=descriptor, document=document, origin=STORE)
+        return await self._pick(pinned, platform)
+
     def blobs(self, pinned: Pinned) -> Blobs | None:
         """Where what is not in the store comes from; None for an image of the store."""
         return None if pinned.origin == STORE else self._registry.repository(pinned.reference)
+
+    def holder(self, digest: Digest) -> tuple[Blobs, str]:
+        """A repository known to hold a blob of a stored image whose bytes never came here (its base was only pushed)."""
+        for name in self._store.layers.repositories(digest):
+            return self._registry.repository(Reference.parse(name)), name
+        raise NotFound(
+            f"read layer {digest}: it is neither in the store nor is a registry known that has it",
+            hint="build or pull the image again",
+        )
 
     async def _pin(self, reference: Reference, mode: str) -> Pinned:
         known = self._pinned.get((str(reference), mode))
