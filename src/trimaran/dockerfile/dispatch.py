@@ -135,8 +135,6 @@ def _set_workdir(state: StageState, path: str) -> None:
 
 def _workdir(state: StageState, item: Workdir, target: Target) -> None:
     path = _word(state, target, item.path)
-    if not path:
-        raise DockerfileError("normalizing workdir: cannot normalize nothing", hint="WORKDIR got an empty value")
     _set_workdir(state, path)
     made = state.cwd != "/"
     if made:
@@ -189,14 +187,11 @@ def _healthcheck(state: StageState, item: Healthcheck, target: Target) -> None:
         start_interval=item.start_interval,
         retries=item.retries,
     )
-    times = (
-        ("Interval", item.interval),
-        ("Timeout", item.timeout),
-        ("StartPeriod", item.start_period),
-        ("StartInterval", item.start_interval),
-    )
-    shown = " ".join(f"{name}:{gotext.duration(value)}" for name, value in times)
-    _record(state, target, f"HEALTHCHECK {{Test:{gotext.plain_list(item.test)} {shown} Retries:{item.retries}}}")
+    durations = (item.interval, item.timeout, item.start_period, item.start_interval)
+    shown = " ".join(gotext.quote(gotext.duration(value)) for value in durations)
+    # the history has the Go struct as `%q` prints it, the number of retries as a character
+    text = f"&{{{gotext.quoted_list(item.test)} {shown} {gotext.quote_rune(item.retries)}}}"
+    _record(state, target, f"HEALTHCHECK {text}")
 
 
 def _expose(state: StageState, item: Expose, target: Target) -> None:

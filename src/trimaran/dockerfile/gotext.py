@@ -47,6 +47,14 @@ def _escape(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+def quote_rune(code: int) -> str:
+    """`%q` of an integer: a character in single quotes."""
+    if code > 0x10FFFF or 0xD800 <= code < 0xE000:
+        return "'\ufffd'"
+    character = chr(code)
+    return "'" + ("\\'" if character == "'" else character if character == '"' else _escape(character)) + "'"
+
+
 def quoted_list(items: Iterable[str]) -> str:
     """`%q` of a list of strings."""
     return "[" + " ".join(quote(item) for item in items) + "]"

@@ -15,7 +15,8 @@ def absolute(folder: str, path: str, *, keep_slash: bool = False) -> str:
 
 
 def workdir(current: str, path: str) -> str:
-    return absolute(current or "/", path)
+    """Of WORKDIR: an absolute path stays as it is written, `//a/` and all; that is what the config then says."""
+    return path if path.startswith("/") else absolute(current or "/", path)
 
 
 def destination(cwd: str, path: str) -> str:

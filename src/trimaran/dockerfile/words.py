@@ -234,8 +234,10 @@ class _Scan:
         if empty_is_unset:
             modifier = self.next()
             shown += modifier
+        if not modifier:
+            raise ExpansionError("syntax error: missing '}'")
         trims = modifier in ("#", "%")
-        if modifier not in ("+", "-", "?", "#", "%") or not modifier or (empty_is_unset and trims):
+        if modifier not in ("+", "-", "?", "#", "%") or (empty_is_unset and trims):
             raise ExpansionError(
                 f"unsupported modifier ({shown}) in substitution", hint="known: :- - :+ + :? ? # ## % %% / //"
             )
