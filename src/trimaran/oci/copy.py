@@ -77,8 +77,11 @@ async def copy_image(
     """
     content = await content_of(root, source, wanted=wanted)
     await copy_blobs(content.blobs, source, target, parallel=parallel, progress=progress)
+    images = [each for each in content.documents if media_types.is_manifest(each[0].media_type)]
+    await aio.all_of(write_blob(descriptor, raw, target) for descriptor, raw in images)
     for descriptor, raw in content.documents:
-        await write_blob(descriptor, raw, target)
+        if media_types.is_index(descriptor.media_type):
+            await write_blob(descriptor, raw, target)
 
 
 async def copy_blobs(

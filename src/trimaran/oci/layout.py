@@ -261,6 +261,8 @@ def _create(cancel: Cancel, path: str) -> None:
     if names:
         raise UsageError(f"make layout {path}: the folder holds other things", hint="give an empty folder or a layout")
     with _locked(path) as folder:
+        with _mapped(f"make layout {path}"):
+            os.makedirs(os.path.join(path, "blobs", "sha256"), exist_ok=True)
         if "index.json" not in os.listdir(folder):
             _replace(folder, "index.json", encode_index(()))
         _replace(folder, "oci-layout", VERSION)

@@ -35,13 +35,17 @@ class Download:
         self._verified = False
 
     async def open(self) -> None:
-        """Ask for the bytes; the errors of the endpoint, after trying again."""
+        """Ask for the bytes, once: who opens decides whether another host or another try comes next."""
+        await self._ask()
+
+    async def _reopen(self, error: RegistryUnavailable) -> None:
         while True:
+            await self._budget.wait(error)
             try:
                 await self._ask()
                 return
-            except RegistryUnavailable as error:
-                await self._budget.wait(error)
+            except RegistryUnavailable as again:
+                error = again
 
     async def _ask(self) -> None:
         await self._stack.aclose()
@@ -78,8 +82,7 @@ class Download:
                     break
                 raise RegistryUnavailable(f"read {self._descriptor.digest}: broke off")  # noqa: TRY301 - as any break
             except RegistryUnavailable as error:
-                await self._budget.wait(error)
-                await self.open()
+                await self._reopen(error)
         if chunk:
             self._offset += len(chunk)
             self._hasher.update(chunk)
