@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
-from trimaran.errors import Cancelled
+from trimaran.errors import Cancelled, Unavailable
 from trimaran.store.entries import (
+    CHARACTER,
     FILE,
     FOLDER,
     HARDLINK,
@@ -161,6 +162,7 @@ def test_cancelling_stops_between_entries():
         write_layer(cancel, EntryList.of([Entry("a", FOLDER)]), opener({}), lambda data: None)
 
 
+@pytest.mark.root
 def test_descriptors_are_closed_whatever_happens(tmp_path):
     def count():
         return len(os.listdir("/proc/self/fd"))
@@ -176,3 +178,48 @@ def test_descriptors_are_closed_whatever_happens(tmp_path):
         layer(listed, {f"d{i}/e/f": b"x" for i in range(9)})
     os.close(fd)
     assert count() == before
+
+
+def test_a_full_disk_is_said_plainly(tmp_path, monkeypatch):
+    full = os.open("/dev/full", os.O_WRONLY)
+    monkeypatch.setattr("trimaran.store.nodes.Nodes.create", lambda *_: os.dup(full))
+    fd = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(Unavailable, match="no space left"):
+        write_snapshot(Cancel(), EntryList.of([Entry("f", FILE, size=1)]), opener({"f": b"x"}), fd)
+    os.close(fd)
+    os.close(full)
+
+
+@pytest.mark.root
+def test_snapshots_made_in_a_user_namespace(tmp_path):
+    """Owners and capabilities as listed, deletions and opaque folders in overlay's unprivileged form, no devices."""
+    from namespaces import in_user_namespace
+
+    capable = (("security.capability", CAPABILITY),)
+    listed = EntryList.of(
+        [
+            Entry("d", FOLDER, 0o755, 5, 5, 10**18),
+            Entry("d/f", FILE, 0o4755, 1000, 1000, 10**18, 3, xattrs=capable, digest=Digest.of(b"abc")),
+            Entry("gone", WHITEOUT),
+            Entry("link", SYMLINK, uid=7, gid=7, mtime=10**18, target="x"),
+            Entry("null", CHARACTER, 0o666, major=1, minor=3),
+        ],
+        ["d"],
+    )
+    visible = EntryList.of([e for e in listed if e.kind != CHARACTER], listed.opaque)
+    tar, _ = layer(listed, {"d/f": b"abc"})
+
+    def work():
+        for name in ("rendered", "unpacked"):
+            os.mkdir(tmp_path / name)
+            fd = os.open(tmp_path / name, os.O_RDONLY)
+            if name == "rendered":
+                written = write_snapshot(Cancel(), listed, opener({"d/f": b"abc"}), fd, user_xattrs=True)
+            else:
+                written = read(tar, extract_to=fd, user_xattrs=True)
+            assert written.skipped == ("null",)
+            found = read_upper(Cancel(), fd, user_xattrs=True)
+            assert fill_digests(found, {"d/f": Digest.of(b"abc")}) == with_implied(visible)
+
+    os.chmod(tmp_path, 0o755)
+    in_user_namespace(work)

@@ -14,7 +14,7 @@ import msgspec
 
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
-from trimaran.errors import Conflict, NotFound
+from trimaran.errors import Conflict, NotFound, Unavailable
 from trimaran.linux.paths import open_beneath
 from trimaran.store.entries import (
     BLOCK,
@@ -146,15 +146,17 @@ def _copy(cancel: Cancel, entry: Entry, open_file: OpenFile, write: Callable[[by
     left = entry.size
     try:
         while True:
-            data = os.read(fd, min(PIECE, left + 1))
+            asked = min(PIECE, left + 1)  # one more than there should be: a file that grew shows
+            data = os.read(fd, asked)
             left -= len(data)
             if left < 0 or (not data and left):
                 raise ContextChanged(entry.path)
-            if not data:
-                break
             cancel.check()
             hasher.update(data)
-            write(data)
+            if data:
+                write(data)
+            if not left and len(data) < asked:
+                break
     finally:
         os.close(fd)
     digest = Digest("sha256:" + hasher.hexdigest())
@@ -169,7 +171,8 @@ def write_snapshot(
     """Make the list in the empty folder `root` (a descriptor), ready to be a lower folder of overlayfs.
 
     Owners are the ids of the caller's user namespace. Implied folders get mode 0755, owner 0:0 and time 0: see
-    `Tree.shadowed_folders`. On an error the folder is left half written, for the caller to remove.
+    `Tree.shadowed_folders`. On an error the folder is left half written, for the caller to remove; Unavailable when the
+    disk says no.
     """
     nodes = Nodes(user_xattrs=user_xattrs)
     digests: dict[str, Digest] = {}
@@ -190,6 +193,8 @@ def write_snapshot(
             else:
                 nodes.other(folder, name, entry)
         folders.finish()
+    except OSError as error:
+        raise Unavailable(f"write snapshot: {(error.strerror or str(error)).lower()}") from error
     finally:
         folders.close()
     return Snapshot(digests, tuple(nodes.skipped))

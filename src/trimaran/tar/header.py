@@ -258,6 +258,9 @@ def _text(field: bytes) -> bytes:
 
 def _number(field: bytes, what: str, *, negative: bool = False) -> int:
     """Octal digits framed by spaces and NULs, or GNU's base-256 (first bit set)."""
+    digits = field[:-1]
+    if digits.isdigit() and field[-1] == 0 and b"8" not in digits and b"9" not in digits:
+        return int(digits, 8)  # how nearly every field looks; at most 33 bits
     if field[0] & 0x80:
         value = int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
         if field[0] & 0x40:
