@@ -216,7 +216,7 @@ texts = st.text(max_size=8)
         size=st.integers(0, 2**63 - 1),
         platform=st.none() | st.builds(Platform, os=texts, architecture=texts, variant=texts),
         annotations=st.dictionaries(texts, texts, max_size=3).map(lambda pairs: tuple(sorted(pairs.items()))),
-        artifact_type=texts,
+        artifact_type=st.sampled_from(["", "a/b", "application/vnd.x+json"]),
         urls=st.lists(texts, max_size=2).map(tuple),
     )
 )

@@ -223,6 +223,19 @@ def test_tls_by_our_ca(make_client, certificates):
         assert pull(make_client, f"{server.host}/a:v1", loose) == RAW
 
 
+def test_insecure_for_once(make_client, certificates):
+    with FaultyRegistry(tls=(str(certificates / "cert.pem"), str(certificates / "key.pem"))) as server:
+        server.put_blob("a", RAW)
+        strict = Settings(registry={server.host: RegistrySettings(http=False)})
+
+        async def main():
+            async with make_client(settings=strict) as client:
+                client.allow_insecure(server.host)
+                return await read_all(client.repository(f"{server.host}/a:v1"), BLOB)
+
+        assert asyncio.run(main()) == RAW
+
+
 def test_tls_of_an_unknown_ca_is_refused_at_once(make_client, certificates):
     with FaultyRegistry(tls=(str(certificates / "cert.pem"), str(certificates / "key.pem"))) as server:
         strict = Settings(registry={server.host: RegistrySettings(http=False)})

@@ -50,29 +50,18 @@ async def write_archive(
     `docker`: with the manifest.json that `docker load` reads; needs a manifest, not an index. `count` is told bytes.
     """
     content = await content_of(root, blobs)
-    files: dict[str, tuple[int, int, Descriptor | bytes]] = {
-        "oci-layout": (0o444, len(VERSION), VERSION),
-    }
-    index = encode_index(named(root, names, created))
-    files["index.json"] = (0o644, len(index), index)
+    files = _files(content, encode_index(named(root, names, created)))
     if docker:
-        raw = _docker_manifest(content, names)
-        files["manifest.json"] = (0o644, len(raw), raw)
-    for descriptor, raw in content.documents:
-        files[blob_path(descriptor.digest)] = (0o444, len(raw), raw)
-    for descriptor in content.blobs:
-        files[blob_path(descriptor.digest)] = (0o444, descriptor.size, descriptor)
-    folders = {f"blobs/{digest}/" for digest in {path.split("/")[1] for path in files if path.startswith("blobs/")}}
-    entries: dict[str, tuple[int, int, Descriptor | bytes] | None] = {**files, "blobs/": None}
-    entries.update(dict.fromkeys(folders))
+        files["manifest.json"] = _Entry(0o644, _docker_manifest(content, names))
     output = _Output(fd, count)
-    for path in sorted(entries):
-        entry = entries[path]
-        if entry is None:
-            await output.write(encode(Header(name=path, type=FOLDER, mode=0o755)))
+    for path in sorted(files):
+        entry = files[path]
+        data = entry.data
+        if data is None:
+            await output.write(encode(Header(name=path, type=FOLDER, mode=entry.mode)))
             continue
-        mode, size, data = entry
-        await output.write(encode(Header(name=path, type=FILE, mode=mode, size=size)))
+        size = data.size if isinstance(data, Descriptor) else len(data)
+        await output.write(encode(Header(name=path, type=FILE, mode=entry.mode, size=size)))
         if isinstance(data, bytes):
             await output.write(data)
         else:
@@ -82,6 +71,26 @@ async def write_archive(
         await output.write(padding(size))
     await output.write(END)
     await output.flush()
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    """A file with its bytes, or where they are; None: a folder."""
+
+    mode: int
+    data: bytes | Descriptor | None
+
+
+def _files(content: Content, index: bytes) -> dict[str, _Entry]:
+    """What the archive of an image holds, by path (pure)."""
+    files = {"oci-layout": _Entry(0o444, VERSION), "index.json": _Entry(0o644, index)}
+    for descriptor, raw in content.documents:
+        files[blob_path(descriptor.digest)] = _Entry(0o444, raw)
+    for descriptor in content.blobs:
+        files[blob_path(descriptor.digest)] = _Entry(0o444, descriptor)
+    algorithms = {path.split("/")[1] for path in files if path.startswith("blobs/")}
+    for folder in ("blobs/", *(f"blobs/{algorithm}/" for algorithm in algorithms)):
+        files[folder] = _Entry(0o755, None)
+    return files
 
 
 class _Output:

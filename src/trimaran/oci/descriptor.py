@@ -57,6 +57,8 @@ def from_wire(wire: DescriptorJSON, what: str) -> Descriptor:
         raise Corrupt(f"parse {what}: media type {wire.media_type[:150]!r} is none")
     if not 0 <= wire.size < 1 << 63:
         raise Corrupt(f"parse {what}: size {wire.size} of {wire.digest[:150]!r} is out of range")
+    if wire.artifact_type and not media_types.valid(wire.artifact_type):
+        raise Corrupt(f"parse {what}: artifact type {wire.artifact_type[:150]!r} is no media type")
     digest = Digest.parse(wire.digest)
     return Descriptor(
         media_type=wire.media_type,

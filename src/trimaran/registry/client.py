@@ -39,6 +39,7 @@ class Registry:
         self.docker_config = docker_config or DockerConfig.default(self._environment)
         self.authority = Authority(self.client, self.hosts, self.docker_config)
         self._endpoints: dict[Host, Endpoint] = {}
+        self._insecure: set[str] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,17 +57,16 @@ class Registry:
             found = self._endpoints[host] = Endpoint(host, self.client, self.authority, self.hosts)
         return found
 
-    def repository(
-        self, reference: Reference | str, *, insecure: bool = False, sink: events.Sink = events.discard
-    ) -> Repository:
-        """The repository `reference` lies in. `sink` hears of tokens being fetched.
+    def allow_insecure(self, name: str) -> None:
+        """From now on the registry `name` is spoken to without verified TLS, or without any (`registry.insecure`)."""
+        self._insecure.add(name)
 
-        `insecure`: this once without verified TLS, or without any (BuildKit's `registry.insecure`).
-        """
+    def repository(self, reference: Reference | str, *, sink: events.Sink = events.discard) -> Repository:
+        """The repository `reference` lies in. `sink` hears of tokens being fetched."""
         if isinstance(reference, str):
             reference = Reference.parse(reference)
         hosts = self.hosts.to_pull(reference.registry)
-        if insecure:
+        if reference.registry in self._insecure:
             hosts = (*hosts[:-1], self.hosts.unverified(hosts[-1]))
         endpoints = tuple(self.endpoint(host) for host in hosts)
         return Repository(reference, endpoints, sink=sink, looked_at=self.hosts.looked_at)
