@@ -125,7 +125,8 @@ CLASSES = _classes()
 def agrees(name, data):
     """The protobuf library knows every field of `data` and would write the same bytes.
 
-    Its order of map entries is not ours where one key begins with another, so the bytes are compared as a heap.
+    Its order of map entries is not ours where one key begins with another, nor is its place of a oneof (ours is that of
+    Go's library), so the bytes are compared as a heap.
     """
     message = CLASSES[name]()
     message.ParseFromString(data)

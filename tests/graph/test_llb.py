@@ -181,7 +181,8 @@ def test_field_by_field():
         (BASE.edge(),),
         constraints=AMD64,
     )
-    assert encode_op(vertex) == op.SerializeToString(deterministic=True)
+    assert peer.CLASSES["Op"].FromString(encode_op(vertex)) == op
+    assert len(encode_op(vertex)) == op.ByteSize()
 
 
 def test_an_owner_of_id_zero_is_not_nobody():

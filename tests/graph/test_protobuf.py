@@ -168,9 +168,9 @@ def test_unpacked_numbers_are_read():
     assert EVERYTHING.decode(b"\x58\x01\x58\x02\x5a\x02\x03\x04").numbers == (1, 2, 3, 4)
 
 
-def test_fields_are_in_order_and_zeros_left_out():
+def test_fields_are_in_order_with_the_oneof_last_and_zeros_left_out():
     assert EVERYTHING.encode(Everything()) == b""
-    assert EVERYTHING.encode(Everything(wrapped=0, choice=0, text="a")) == b"\x0a\x01a\x70\x00\x82\x01\x00"
+    assert EVERYTHING.encode(Everything(wrapped=0, choice=0, text="a")) == b"\x0a\x01a\x82\x01\x00\x70\x00"
 
 
 @pytest.mark.parametrize(

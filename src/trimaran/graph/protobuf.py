@@ -1,8 +1,9 @@
 """Protocol buffers (proto3 wire format) from declared tables: field number, attribute, kind.
 
-Encoding is deterministic: fields by number, map keys sorted, zero values left out. Decoding is strict: malformed input,
-a singular field given twice, values out of range and unknown enum values are Corrupt; unknown fields too, unless the
-caller says `skip_unknown` (messages of a peer that may be newer). A decoded value has wire defaults, not its class's.
+Encoding is deterministic: fields by number with a oneof after them all (the order of Go's library, on whose bytes
+BuildKit's digests rest), map keys sorted, zero values left out. Decoding is strict: malformed input, a singular field
+given twice, values out of range and unknown enum values are Corrupt; unknown fields too, unless the caller says
+`skip_unknown` (messages of a peer that may be newer). A decoded value has wire defaults, not its class's.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class Field:
     `finish` turns the values met into the attribute; None: the field is singular.
     """
 
-    __slots__ = ("finish", "get", "kinds", "name", "required", "write", "zero")
+    __slots__ = ("finish", "get", "is_oneof", "kinds", "name", "required", "write", "zero")
 
     def __init__(self, name: str, kinds: dict[int, Kind], write: Write, zero: Any, *, required: bool = False) -> None:
         self.name = name
@@ -133,6 +134,7 @@ class Field:
         self.required = required
         self.get: Callable[[Any], Any] = attrgetter(name)
         self.finish: Callable[[list[Any]], tuple[Any, ...]] | None = None
+        self.is_oneof = False
 
 
 def _writer(number: int, kind: Kind) -> Write:
@@ -232,10 +234,7 @@ def mapping(number: int, name: str, key: Kind, value: Kind) -> Field:
 
 
 def oneof(name: str, choices: Iterable[tuple[int, type, Kind]], *, required: bool = False) -> Field:
-    """One of several, told apart by the value's class; written even when zero, absent when None.
-
-    All its numbers must lie between its neighbours', for the order of fields.
-    """
+    """One of several, told apart by the value's class; written even when zero, absent when None."""
     choices = tuple(choices)
     writers = {cls: _writer(number, kind) for number, cls, kind in choices}
 
@@ -243,7 +242,9 @@ def oneof(name: str, choices: Iterable[tuple[int, type, Kind]], *, required: boo
         if value is not None:
             writers[value.__class__](out, value)
 
-    return Field(name, {number: kind for number, _, kind in choices}, write, None, required=required)
+    item = Field(name, {number: kind for number, _, kind in choices}, write, None, required=required)
+    item.is_oneof = True
+    return item
 
 
 class Message(Kind, Generic[T]):
@@ -255,7 +256,7 @@ class Message(Kind, Generic[T]):
         super().__init__(_LENGTH, None, self.encode, self._load)
         self.name = name
         self.build = build
-        self._fields = sorted(fields, key=lambda item: min(item.kinds))
+        self._fields = sorted(fields, key=lambda item: (item.is_oneof, min(item.kinds)))
         self._writers = [(item.get, item.write) for item in self._fields]
         self._by_number = {number: (item, kind) for item in fields for number, kind in item.kinds.items()}
 
