@@ -9,6 +9,7 @@ import stat
 from collections.abc import Sequence
 
 from trimaran.aio import Cancel
+from trimaran.digest import Digest
 from trimaran.errors import Corrupt, NotFound
 from trimaran.linux.paths import open_beneath
 from trimaran.store.entries import EntryList
@@ -26,7 +27,12 @@ def list_upper(cancel: Cancel, folder: str, below: Sequence[EntryList], *, user_
         entries = read_upper(cancel, fd, user_xattrs=user_xattrs)
     finally:
         os.close(fd)
-    return EntryList.of(prune_unchanged(entries, lower))
+    pruned = prune_unchanged(explicit(entries, lower), lower)
+    root, under = pruned.get(""), lower.get("")
+    if root is None or under is None or (root.mode, root.uid, root.gid) != (under.mode, under.uid, under.gid):
+        return pruned
+    # The root's time changes with every name in it, and BuildKit never lists the root.
+    return EntryList(tuple(entry for entry in pruned if entry.path), pruned.opaque)
 
 
 def open_regular(folder: str, path: str) -> int:
@@ -46,7 +52,7 @@ def open_regular(folder: str, path: str) -> int:
     return fd
 
 
-def hash_file(cancel: Cancel, fd: int) -> str:
+def hash_file(cancel: Cancel, fd: int) -> Digest:
     """sha256 of all that `fd` gives; closes it."""
     hasher = hashlib.sha256()
     try:
@@ -55,7 +61,7 @@ def hash_file(cancel: Cancel, fd: int) -> str:
             hasher.update(data)
     finally:
         os.close(fd)
-    return f"sha256:{hasher.hexdigest()}"
+    return Digest.of_hash(hasher)
 
 
 def read_small(cancel: Cancel, fd: int, path: str, limit: int) -> bytes:

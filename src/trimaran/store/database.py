@@ -144,7 +144,7 @@ class Database:
                 if connection is None:
                     with mapped(self.folder):
                         connection = _connect(self.folder, readonly=False)
-            except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+            except BaseException as error:
                 for _, future in jobs:
                     future.set_exception(error)
                 continue
@@ -237,7 +237,7 @@ def _quoted(path: str) -> str:
 
 
 def _attach_fast(connection: sqlite3.Connection, path: str, *, frozen: bool) -> None:
-    """Attach `fast.db`, or an empty one in memory where it cannot be; a broken one is thrown away: it promised nothing."""
+    """Attach `fast.db`, or an empty one in memory where it cannot be; a broken one is replaced: it promised nothing."""
     if frozen:
         connection.execute("ATTACH ':memory:' AS fast")
         connection.executescript(_FAST_SCHEMA)

@@ -19,10 +19,11 @@ from trimaran.events import Progress, Task
 from trimaran.oci.blobs import CHUNK, Blobs
 from trimaran.oci.descriptor import Descriptor
 from trimaran.store.compression import decompress
-from trimaran.store.content import BlobWriter, Content, disk_errors
+from trimaran.store.content import BlobWriter, Content
 from trimaran.store.entries import EntryList
 from trimaran.store.layers import LayerBlob
 from trimaran.store.making import verified
+from trimaran.store.snapshots.lowers import mark_listed_whiteouts
 from trimaran.store.unpack import read_layer
 
 _AHEAD = 8
@@ -146,13 +147,15 @@ def _tee(cancel: Cancel, feed: _Feed, blob: BlobWriter) -> Callable[[int], bytes
 
 def _unpack(
     cancel: Cancel, read: Callable[[int], bytes], folder: str | None, *, user_xattrs: bool
-) -> tuple[EntryList, str]:
+) -> tuple[EntryList, Digest]:
     if folder is None:
-        return read_layer(cancel, read, extract_to=None)
+        listed = read_layer(cancel, read)
+        return listed.entries, listed.diff_id
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with disk_errors("unpack layer"):
-            return read_layer(cancel, read, extract_to=fd, user_xattrs=user_xattrs)
+        unpacked = read_layer(cancel, read, extract_to=fd, user_xattrs=user_xattrs)
+        mark_listed_whiteouts(fd, unpacked.entries, user_xattrs=user_xattrs)
+        return unpacked.entries, unpacked.diff_id
     finally:
         os.close(fd)
 

@@ -198,7 +198,8 @@ class Layers:
             del self._registered[layer]
         rows = self.database.query(
             "SELECT compression, digest, size, media_type,"
-            " (SELECT diff_id FROM layers WHERE id=layer AND NOT condemned) FROM layer_blobs WHERE layer=? ORDER BY compression != ?, compression",
+            " (SELECT diff_id FROM layers WHERE id=layer AND NOT condemned)"
+            " FROM layer_blobs WHERE layer=? ORDER BY compression != ?, compression",
             (layer, _FOREIGN),
         )
         for compression, digest, size, media_type, diff_id in rows:
@@ -309,20 +310,18 @@ class Layers:
             entries = self._fill(layer, hashed)
         return {path: Digest(_digest(entries, file)) for path, file in wanted.items()}
 
-    def _hash(self, cancel: Cancel, layer: LayerId, paths: list[str]) -> dict[str, str]:
+    def _hash(self, cancel: Cancel, layer: LayerId, paths: list[str]) -> dict[str, Digest]:
         from trimaran.store.committed import hash_file
 
         return {path: hash_file(cancel, self.open_file(layer, path)) for path in paths}
 
-    def _fill(self, layer: LayerId, hashed: Mapping[str, str]) -> EntryList:
+    def _fill(self, layer: LayerId, hashed: Mapping[str, Digest]) -> EntryList:
         """Put digests that were computed into the kept list."""
         entries = self._known_list(layer)
         assert entries is not None
-        replace = msgspec.structs.replace
-        filled = EntryList(
-            tuple(replace(e, digest=hashed[e.path]) if e.path in hashed else e for e in entries.entries),
-            entries.opaque,
-        )
+        from trimaran.store.render import fill_digests
+
+        filled = fill_digests(entries, dict(hashed))
         self._store_list(layer, filled)
         return filled
 

@@ -15,6 +15,7 @@ from trimaran.store.content import BlobWriter, Content, disk_errors
 from trimaran.store.entries import Entry, EntryList
 from trimaran.store.layers import LayerBlob
 from trimaran.store.render import write_layer, write_snapshot
+from trimaran.store.snapshots.lowers import mark_listed_whiteouts
 
 _CHUNK = 1 << 20
 
@@ -26,7 +27,7 @@ def render(
     open_file: Callable[[str], int],
     compression: Compression,
     progress: Progress | None,
-) -> tuple[LayerBlob, Mapping[str, str]]:
+) -> tuple[LayerBlob, Mapping[str, Digest]]:
     """List and files → tar → hash → compress → hash → blob; also the content digests the list did not have yet."""
     with content.writer(compression.media_type()) as blob:
         write = blob.write
@@ -43,7 +44,7 @@ def _render(
     entries: EntryList,
     open_file: Callable[[str], int],
     compression: Compression,
-) -> tuple[LayerBlob, Mapping[str, str]]:
+) -> tuple[LayerBlob, Mapping[str, Digest]]:
     encoder = compress(cancel, write, compression)
     rendered = write_layer(cancel, entries, lambda entry: open_file(entry.path), encoder.write)
     encoder.close()
@@ -101,8 +102,8 @@ def verified(content: Content, descriptor: Descriptor, fd: int) -> Callable[[int
 
 def render_folder(
     cancel: Cancel, entries: EntryList, open_file: Callable[[str], int], folder: str, *, user_xattrs: bool
-) -> None:
-    """List and files → overlay-ready folder."""
+) -> Mapping[str, Digest]:
+    """List and files → overlay-ready folder; the content digests of its files."""
 
     def open_entry(entry: Entry) -> int:
         return open_file(entry.path)
@@ -110,6 +111,8 @@ def render_folder(
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with disk_errors("write snapshot"):
-            write_snapshot(cancel, entries, open_entry, fd, user_xattrs=user_xattrs)
+            digests = write_snapshot(cancel, entries, open_entry, fd, user_xattrs=user_xattrs).digests
+            mark_listed_whiteouts(fd, entries, user_xattrs=user_xattrs)
+            return digests
     finally:
         os.close(fd)

@@ -37,7 +37,7 @@ def remove_tree(cancel: Cancel, path: str) -> bool:
 
 
 def _empty(cancel: Cancel, parent: int, name: str, prefix: str) -> tuple[list[str], bool]:
-    """Remove `name` of `parent`, its folders moved to `parent` as `prefix`N; their names, and whether `name` is gone."""
+    """Remove `name` of `parent`, its folders moved to `parent` as `prefix`N: their names, whether `name` is gone."""
     try:
         os.unlink(name, dir_fd=parent)
         return [], True

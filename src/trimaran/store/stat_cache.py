@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
+from trimaran.aio import Cancel
 from trimaran.digest import Digest
 from trimaran.errors import TrimaranError
 from trimaran.store.database import Database, marks
+from trimaran.store.folder import Folder, FolderFile, StatKey, hash_file
 
 RACY = 2_000_000_000
 """Nanoseconds."""
@@ -33,16 +35,6 @@ _TRUSTED = frozenset({
 })  # fmt: skip
 
 
-class Stamp(tuple[int, int, int, int, int]):
-    """device, inode, size, mtime, ctime (nanoseconds)."""
-
-    __slots__ = ()
-
-    @classmethod
-    def of(cls, status: os.stat_result) -> Stamp:
-        return cls((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns))
-
-
 class StatCache:
     """For disk functions. A cache that cannot be read or written is an empty one."""
 
@@ -58,12 +50,12 @@ class StatCache:
             known = self._trusted[device] = _file_system(folder) in _TRUSTED
         return known
 
-    def look_up(self, stamps: Sequence[Stamp]) -> dict[Stamp, Digest]:
+    def look_up(self, keys: Sequence[StatKey]) -> dict[StatKey, Digest]:
         """The digests known for these files as they are now. 20,000 in about 40 ms."""
-        found: dict[Stamp, Digest] = {}
-        by_device: dict[int, list[Stamp]] = {}
-        for stamp in stamps:
-            by_device.setdefault(stamp[0], []).append(stamp)
+        found: dict[StatKey, Digest] = {}
+        by_device: dict[int, list[StatKey]] = {}
+        for key in keys:
+            by_device.setdefault(key.device, []).append(key)
         try:
             for device, wanted in by_device.items():
                 for start in range(0, len(wanted), _SPAN):
@@ -72,27 +64,27 @@ class StatCache:
             return found
         return found
 
-    def _look_up_some(self, device: int, wanted: list[Stamp], found: dict[Stamp, Digest]) -> None:
+    def _look_up_some(self, device: int, wanted: list[StatKey], found: dict[StatKey, Digest]) -> None:
         rows = self._database.query(
             f"SELECT inode, size, mtime, ctime, digest FROM fast.stat WHERE device=? AND inode IN ({marks(wanted)})",  # noqa: S608
-            (_signed(device), *(_signed(stamp[1]) for stamp in wanted)),
+            (_signed(device), *(_signed(key.inode) for key in wanted)),
         )
         known = {row[0]: row for row in rows}
-        for stamp in wanted:
-            row = known.get(_signed(stamp[1]))
-            if row is not None and row[1:4] == stamp[2:5]:
-                found[stamp] = Digest("sha256:" + row[4].hex())
+        for key in wanted:
+            row = known.get(_signed(key.inode))
+            if row is not None and row[1:4] == (key.size, key.mtime, key.ctime):
+                found[key] = Digest("sha256:" + row[4].hex())
 
-    def remember(self, hashed: Iterable[tuple[Stamp, Digest]], *, began: int | None = None) -> None:
+    def remember(self, hashed: Iterable[tuple[StatKey, Digest]], *, began: int | None = None) -> None:
         """Keep what was hashed; `began` is when hashing began (nanoseconds since the epoch; default: now).
 
-        The stamps were taken before the hash, and the caller saw them unchanged after it. Returns before it is written.
+        Each key was taken before the hash and seen unchanged after it. Returns before it is written.
         """
         limit = (time.time_ns() if began is None else began) - RACY
         rows = [
-            (_signed(stamp[0]), _signed(stamp[1]), *stamp[2:5], bytes.fromhex(digest.hex))
-            for stamp, digest in hashed
-            if max(stamp[3], stamp[4]) < limit and digest.algorithm == "sha256"
+            (_signed(key.device), _signed(key.inode), key.size, key.mtime, key.ctime, bytes.fromhex(digest.hex))
+            for key, digest in hashed
+            if max(key.mtime, key.ctime) < limit and digest.algorithm == "sha256"
         ]
         if not rows:
             return
@@ -104,6 +96,38 @@ class StatCache:
             self._database.submit(job)
         except TrimaranError:
             return
+
+
+def hash_folder_files(
+    cancel: Cancel, folder: Folder, paths: Iterable[str], cache: StatCache, stats: Mapping[str, StatKey] | None = None
+) -> dict[str, Digest]:
+    """Content digests of regular files in `folder`, reading only those that the cache does not know. NotFound.
+
+    `stats` (as `Folder.scan` fills it) saves asking again; a file that changed since then is hashed as it is now.
+    """
+    wanted = list(paths)
+    trusted = cache.trusts(folder.fd)
+    keys: dict[str, StatKey] = {}
+    if trusted:
+        known = stats or {}
+        for path in wanted:
+            cancel.check()
+            key = known.get(path)
+            keys[path] = key if key is not None else folder.stat_key(path)
+    cached = cache.look_up(list(keys.values()))
+    began = time.time_ns()
+    found: dict[str, Digest] = {}
+    hashed: list[tuple[StatKey, Digest]] = []
+    for path in wanted:
+        key = keys.get(path)
+        digest = cached.get(key) if key is not None else None
+        if digest is None:
+            digest = hash_file(cancel, FolderFile(folder, path))
+            if key is not None and folder.stat_key(path) == key:
+                hashed.append((key, digest))
+        found[path] = digest
+    cache.remember(hashed, began=began)
+    return found
 
 
 def _signed(number: int) -> int:

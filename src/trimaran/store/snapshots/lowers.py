@@ -11,9 +11,11 @@ import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Self
 
 from trimaran.aio import Cancel
+from trimaran.store.entries import WHITEOUT, EntryList, parent
 from trimaran.store.snapshots import RootStatus
 
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -45,9 +47,13 @@ def open_folder(root: int, path: str) -> int | None:
 class Lowers:
     """An opened stack, topmost first. Descriptors are closed on leaving."""
 
-    def __init__(self, paths: Sequence[str]) -> None:
+    def __init__(self, paths: Sequence[str], *, user_xattrs: bool) -> None:
         self._paths = paths
+        self.user_xattrs = user_xattrs
+        self._opaque = opaque_name(user_xattrs=user_xattrs)
         self._fds: list[int] = []
+        self._ends: dict[str, int] = {}
+        self._seen: set[str] = set()
 
     def __enter__(self) -> Self:
         for path in self._paths:
@@ -60,7 +66,8 @@ class Lowers:
 
     def folders(self, path: str) -> Iterator[int]:
         """The folders merged at `path`, topmost first; each is closed when the next is asked for."""
-        for root in self._fds:
+        last = self._last(path)
+        for index, root in enumerate(self._fds[: last + 1]):
             try:
                 folder = open_folder(root, path)
             except NotADirectoryError:
@@ -68,9 +75,34 @@ class Lowers:
             if folder is None:
                 continue
             try:
+                if index < last and is_opaque(folder, self._opaque):
+                    self._ends[path] = last = index
                 yield folder
             finally:
                 os.close(folder)
+            if index == last:
+                return
+
+    def _last(self, path: str) -> int:
+        """Index of the lowest folder that an opaque folder on the way to `path` lets through.
+
+        Callers go downwards, so the folders on the way were looked at before.
+        """
+        last = len(self._fds) - 1
+        while path:
+            path = path.rpartition("/")[0]
+            if path in self._ends:
+                last = min(last, self._ends[path])
+            elif path not in self._seen:
+                self._look(path)
+                last = min(last, self._ends.get(path, last))
+        return last
+
+    def _look(self, path: str) -> None:
+        """Find out where `path` is opaque."""
+        self._seen.add(path)
+        for _ in self.folders(path):
+            continue
 
     def names(self, path: str) -> dict[str, bool]:
         """Name → whether it is a folder, for what the merged folder `path` shows."""
@@ -94,11 +126,11 @@ class Lowers:
         return None
 
 
-def _opaque_name(*, user_xattrs: bool) -> str:
+def opaque_name(*, user_xattrs: bool) -> str:
     return "user.overlay.opaque" if user_xattrs else "trusted.overlay.opaque"
 
 
-def _is_opaque(folder: int, name: str) -> bool:
+def is_opaque(folder: int, name: str) -> bool:
     try:
         return os.getxattr(folder, name) == b"y"
     except OSError:
@@ -107,10 +139,10 @@ def _is_opaque(folder: int, name: str) -> bool:
 
 def explicit_deletions(cancel: Cancel, upper: str, lowers: Sequence[str], *, user_xattrs: bool) -> None:
     """Turn opaque folders of `upper` into whiteouts of what they hide, so that the layer may lie on another stack."""
-    name = _opaque_name(user_xattrs=user_xattrs)
+    name = opaque_name(user_xattrs=user_xattrs)
     top = os.open(upper, _FOLDER)
     try:
-        with Lowers(lowers) as stack:
+        with Lowers(lowers, user_xattrs=user_xattrs) as stack:
             pending = [("", False)]
             while pending:
                 path, hiding = pending.pop()
@@ -119,7 +151,7 @@ def explicit_deletions(cancel: Cancel, upper: str, lowers: Sequence[str], *, use
                 if folder is None:
                     continue
                 try:
-                    opaque = _is_opaque(folder, name)
+                    opaque = is_opaque(folder, name)
                     pending += _make_explicit(folder, path, stack, hiding=hiding or opaque)
                     if opaque:
                         os.removexattr(folder, name)
@@ -139,9 +171,30 @@ def _make_explicit(folder: int, path: str, stack: Lowers, *, hiding: bool) -> li
         times = os.fstat(folder)
         for name in missing:
             make_whiteout(name, folder)
+        mark_whiteouts(folder, user_xattrs=stack.user_xattrs)
         os.utime(folder, ns=(times.st_atime_ns, times.st_mtime_ns))
     prefix = f"{path}/" if path else ""
     return [(prefix + name, hiding and below.get(name, False)) for name, is_folder in own.items() if is_folder]
+
+
+def mark_whiteouts(folder: int, *, user_xattrs: bool) -> None:
+    """Tell overlayfs that this folder holds whiteouts, so that it leaves them out of listings also where nothing lies
+    below: it looks for them only in merged folders and in those with an origin (fs/overlayfs, "non-merge dir that may
+    have whiteouts"). An empty origin means "copied up, from where is not known".
+    """
+    with suppress(OSError):
+        os.setxattr(folder, "user.overlay.origin" if user_xattrs else "trusted.overlay.origin", b"")
+
+
+def mark_listed_whiteouts(root: int, entries: EntryList, *, user_xattrs: bool) -> None:
+    """`mark_whiteouts` for every folder of a rendered layer that needs it."""
+    for path in {parent(entry.path) for entry in entries if entry.kind == WHITEOUT}:
+        folder = open_folder(root, path)
+        if folder is not None:
+            try:
+                mark_whiteouts(folder, user_xattrs=user_xattrs)
+            finally:
+                os.close(folder)
 
 
 def make_whiteout(name: str, folder: int) -> None:
@@ -154,10 +207,10 @@ def is_unchanged(cancel: Cancel, upper: str, lowers: Sequence[str], root: RootSt
     own = os.stat(upper, follow_symlinks=False)
     if (stat.S_IMODE(own.st_mode), own.st_uid, own.st_gid) != (stat.S_IMODE(root.mode), root.uid, root.gid):
         return False
-    name = _opaque_name(user_xattrs=user_xattrs)
+    name = opaque_name(user_xattrs=user_xattrs)
     top = os.open(upper, _FOLDER)
     try:
-        with Lowers(lowers) as stack:
+        with Lowers(lowers, user_xattrs=user_xattrs) as stack:
             pending = [""]
             while pending:
                 cancel.check()
@@ -180,7 +233,7 @@ def is_unchanged(cancel: Cancel, upper: str, lowers: Sequence[str], root: RootSt
 
 
 def _same_folder(folder: int, below: os.stat_result | None, opaque: str) -> bool:
-    if below is None or _is_opaque(folder, opaque):
+    if below is None or is_opaque(folder, opaque):
         return False
     own = os.fstat(folder)
     return (own.st_mode, own.st_uid, own.st_gid, own.st_mtime_ns) == (

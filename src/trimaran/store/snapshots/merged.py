@@ -23,15 +23,15 @@ def merge_lowest(
     keep = limit // 2
     target = folders.temporary()
     temporary.append(target)
-    merge(cancel, lowers[keep:], target)
+    merge(cancel, lowers[keep:], target, user_xattrs=folders.user_xattrs)
     return [*lowers[:keep], target]
 
 
-def merge(cancel: Cancel, lowers: Sequence[str], target: str) -> None:
+def merge(cancel: Cancel, lowers: Sequence[str], target: str, *, user_xattrs: bool) -> None:
     """Fill the empty folder `target` with what `lowers` (topmost first) show together; whiteouts are gone."""
     root = os.open(target, _FOLDER)
     try:
-        with Lowers(lowers) as stack:
+        with Lowers(lowers, user_xattrs=user_xattrs) as stack:
             pending = [""]
             made: list[tuple[str, os.stat_result]] = []
             while pending:

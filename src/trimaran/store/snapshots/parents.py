@@ -49,9 +49,9 @@ def shadow_folder(
                 found[path] = entry
         if not found:
             return None
-        for path in {above for path in found for above in _above(path)}.difference(found):
-            _, entry = view.folder(path)
-            found[path] = entry or Entry(path, FOLDER, 0o755)
+        for above in {above for path in found for above in _above(path)}.difference(found):
+            _, entry = view.folder(above)
+            found[above] = entry or Entry(above, FOLDER, 0o755)
     return _make(folders, [found[path] for path in sorted(found, key=order)])
 
 
