@@ -4,71 +4,45 @@ from __future__ import annotations
 
 import os
 
-from trimaran.builders.options import BuildOptions, BuildResult, ProgressMode
+from trimaran.builders.options import BuildOptions, BuildResult
 from trimaran.cli.build_flags import COMMAND
 from trimaran.cli.build_options import build_options
-from trimaran.cli.display import screen as screens
 from trimaran.cli.invocation import Invocation
 from trimaran.cli.options import Values
-from trimaran.errors import StepFailed, TrimaranError, UsageError
+from trimaran.cli.progress import SILENT, watch
+from trimaran.errors import StepFailed, UsageError
+from trimaran.events import Sink
 
 __all__ = ["COMMAND", "run"]
-
-BUILDER = "trimaran"
-DRIVER = "embedded"
-_SILENT = frozenset({"quiet", "none"})
 
 
 def run(values: Values, invocation: Invocation) -> int:
     options = build_options(values, invocation.environment, debug=invocation.debug)
     if options.iidfile:
         _forget(options.iidfile)
-    terminal = os.isatty(2)
-    mode = screens.choose(options.progress, invocation.environment, terminal=terminal)
-    result = _build(options, invocation, mode=mode, terminal=terminal)
+    result = _build(options, invocation)
     _write_files(options, result)
     if options.progress == "quiet":
         invocation.out(f"{result.image_id}\n" if result.image_id else "")
-    elif mode not in _SILENT | {"rawjson"}:
+    elif options.progress not in SILENT | {"rawjson"}:
         invocation.err(_where_it_is(options, result, invocation))
     return 0
 
 
-def _build(options: BuildOptions, invocation: Invocation, *, mode: ProgressMode, terminal: bool) -> BuildResult:
+def _build(options: BuildOptions, invocation: Invocation) -> BuildResult:
     from trimaran.builders import plan
 
+    async def work(sink: Sink) -> BuildResult:
+        return await plan.build(options, sink, invocation.environment)
+
     plan.enter()
-    import asyncio
-
-    display = screens.make(mode, invocation.environment, builder=BUILDER, driver=DRIVER)
-    screen = screens.Screen(display, screens.write_stderr, every=screens.rate(invocation.environment))
-    screen.start()
     try:
-        result: BuildResult = asyncio.run(plan.build(options, screen.sink))
-    except TrimaranError as error:
-        screen.stop()
-        _last_words(screen, invocation, mode=mode, terminal=terminal)
-        if mode in _SILENT and isinstance(error, StepFailed) and error.tail:
+        return watch(options.progress, invocation, work, build=True)
+    except StepFailed as error:
+        if options.progress in SILENT and error.tail:
             invocation.err(f"------\n > {error.vertex}:\n" + "".join(f"{line}\n" for line in error.tail) + "------\n")
+        error.hint = error.hint or "all that the step said: `trimaran logs`"
         raise
-    except BaseException:
-        screen.stop()
-        raise
-    screen.stop()
-    _last_words(screen, invocation, mode=mode, terminal=terminal)
-    return result
-
-
-def _last_words(screen: screens.Screen, invocation: Invocation, *, mode: str, terminal: bool) -> None:
-    """Warnings, and what ran emulated; not where the output is for programs."""
-    from trimaran.cli.display.epilogue import execution_summary, warnings
-
-    if mode in _SILENT or mode == "rawjson":
-        return
-    colour = terminal and not invocation.environment.get("NO_COLOR")
-    expand = "docker --debug" if invocation.plugin else "--debug"
-    invocation.err(warnings(screen.trace, expand=expand, colour=colour, detailed=invocation.debug))
-    invocation.err(execution_summary(screen.trace))
 
 
 def _where_it_is(options: BuildOptions, result: BuildResult, invocation: Invocation) -> str:

@@ -22,9 +22,16 @@ Row = tuple[str, str, str]
 
 TABLE: Mapping[str, Row] = {
     "build": ("build", BUILD, "Start a build"),
+    "logs": ("logs", BUILD, "Show what the steps of a build said"),
+    "images": ("images", IMAGES, "List the images in Trimaran's store"),
+    "push": ("push", IMAGES, "Push an image of the store to its registry"),
+    "rmi": ("rmi", IMAGES, "Remove images from the store"),
+    "run": ("run", IMAGES, "Run a command in an image"),
     "imagetools inspect": ("imagetools_inspect", IMAGES, "Show details of an image in the registry"),
     "login": ("login", IMAGES, "Log in to a registry"),
     "logout": ("logout", IMAGES, "Log out of a registry"),
+    "ls": ("ls", BUILDERS, "List builder instances"),
+    "inspect": ("inspect_builder", BUILDERS, "Inspect current builder instance"),
     "binfmt": ("binfmt", SETUP, "Register emulators, so that images of other platforms can be built and run"),
     "plugin install": ("plugin_install", SETUP, "Make docker's build and buildx commands run on Trimaran"),
     "plugin uninstall": ("plugin_uninstall", SETUP, "Bring back the buildx that was there before"),
@@ -39,15 +46,23 @@ GROUPS: Mapping[str, str] = {
     "plugin": "Stand in for Docker's buildx plugin",
 }
 
+EMBEDDED_BUILDERS = frozenset({"", "default", "trimaran"})
+"""Names of `--builder` that mean the embedded one; docker says `default` for `docker build`."""
+
 ALIASES: Mapping[str, str] = {"b": "build"}
 
 UNSUPPORTED: Mapping[str, str] = {
+    "create": "the embedded builder needs none to be created: build right away",
+    "use": "the embedded builder is always the one in use",
+    "rm": "the embedded builder has nothing to remove but its store: `prune`, `rmi`",
+    "stop": "the embedded builder runs only while a command does",
+    "imagetools create": "build all platforms at once with `build --platform A,B --push`",
     "bake": "build the targets one by one with `build`",
     "history": "the logs of earlier builds are shown by `logs`",
     "dial-stdio": "the embedded builder has no daemon to connect to",
     "policy": "no policy is applied; pin what you use by digest",
-    "debug": "",
-    "dap": "",
+    "debug": "use it with Docker's own buildx",
+    "dap": "use it with Docker's own buildx",
 }
 """Commands of buildx that are not here, and what to do instead."""
 

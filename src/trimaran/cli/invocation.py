@@ -32,6 +32,8 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     program: str = "trimaran"
     """What the user typed before the command: `trimaran` or `docker buildx`."""
     plugin: bool = False
+    words: tuple[str, ...] = ()
+    """All of `sys.argv`."""
     argv: tuple[str, ...] = ()
     """The words after the program, docker's own flags taken off."""
     environment: dict[str, str] = {}
@@ -59,13 +61,14 @@ def read(argv: Sequence[str], environment: dict[str, str]) -> Invocation:
     if words[:1] == [PLUGIN_WORD]:
         program, words = PLUGIN_WORD, words[1:]
     if program != PLUGIN_WORD:
-        return Invocation(argv=tuple(words), environment=environment)
+        return Invocation(words=tuple(argv), argv=tuple(words), environment=environment)
     if "DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND" not in environment and words[:1] != ["buildx"]:
-        return Invocation(program=PLUGIN_WORD, argv=tuple(words), environment=environment)
+        return Invocation(program=PLUGIN_WORD, words=tuple(argv), argv=tuple(words), environment=environment)
     rest, said = _docker_flags(words)
     return Invocation(
         program="docker buildx",
         plugin=True,
+        words=tuple(argv),
         argv=tuple(rest[1:] if rest[:1] == ["buildx"] else rest),
         environment={**environment, **said},
         debug="DEBUG" in said,

@@ -14,7 +14,7 @@ from trimaran.cli import commands
 from trimaran.cli import help as pages
 from trimaran.cli.invocation import Invocation, read
 from trimaran.cli.options import BUILDER, DEBUG, Command, FlagError, HelpAsked, Values, parse
-from trimaran.errors import Cancelled, TrimaranError, UsageError
+from trimaran.errors import Cancelled, NotFound, TrimaranError, Unsupported, UsageError
 
 OK = 0
 FAILED = 1
@@ -96,11 +96,10 @@ def _resolve(words: list[str], invocation: Invocation) -> tuple[str, list[str]]:
     if name:
         return name, words[taken:]
     unknown = words[1] if group else words[0]
-    if not group and unknown in commands.UNSUPPORTED:
-        raise UsageError(
-            f'run "{unknown}": not done by the embedded builder',
-            hint=commands.UNSUPPORTED[unknown] or "use it with Docker's own buildx",
-        )
+    path = f"{group} {unknown}".lstrip()
+    if path in commands.UNSUPPORTED:
+        hand_over(f'command "{path}"', invocation)
+        raise Unsupported(f'run "{path}": not done by the embedded builder', hint=commands.UNSUPPORTED[path])
     invocation.out(group_help(invocation, group) if group else root_help(invocation))
     known = [row[0] for row in commands.subcommands(group)] if group else [*commands.TABLE, *commands.GROUPS]
     from trimaran.cli.nearest import nearest
@@ -118,18 +117,28 @@ def _run(command: Command, words: list[str], invocation: Invocation, debug: bool
     except FlagError as error:
         return _bad_flag(error, invocation, pages.see_help(invocation.program, command))
     check_arguments(command, values, invocation)
+    builder = values.text("builder") if any(flag.name == "builder" for flag in command.flags) else ""
+    if builder not in commands.EMBEDDED_BUILDERS:
+        hand_over(f'builder "{builder}"', invocation)
+        raise NotFound(f'find builder "{builder}": no such builder', hint="the embedded builder is called trimaran")
     for note in values.notes:
         invocation.err(f"WARNING: {note}\n")
     if debug or (any(flag.name == "debug" for flag in command.flags) and values.boolean("debug")):
         import msgspec
 
         invocation = msgspec.structs.replace(invocation, debug=True)
-    code: int = commands.load(_table_name(command)).run(values, invocation)
+    code: int = commands.load(command.path).run(values, invocation)
     return code
 
 
-def _table_name(command: Command) -> str:
-    return command.path
+def hand_over(what: str, invocation: Invocation) -> None:
+    """As docker's plugin, what Trimaran has not goes to the buildx it displaced; returns only when there is none."""
+    if invocation.program == "trimaran":
+        return
+    from trimaran.cli import docker_plugin
+
+    if docker_plugin.Plugin(invocation.environment).displaced():
+        docker_plugin.hand_over(invocation.words, invocation.environment, what)
 
 
 def check_arguments(command: Command, values: Values, invocation: Invocation) -> None:

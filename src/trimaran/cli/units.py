@@ -129,3 +129,25 @@ def progress_size(count: int) -> str:
         size /= 1000
         unit += 1
     return f"{size:.2f}{_DECIMAL_UNITS[unit]}"
+
+
+_AGES = ((7 * 86400 * 2, 86400, "days"), (86400 * 60, 7 * 86400, "weeks"), (86400 * 730, 30 * 86400, "months"))
+
+
+def human_duration(seconds: float) -> str:
+    """docker/go-units HumanDuration: `25 minutes`, `About an hour`, `3 weeks`."""
+    whole = int(seconds)
+    if whole < 1:
+        return "Less than a second"
+    if whole < 60:
+        return "1 second" if whole == 1 else f"{whole} seconds"
+    minutes = whole // 60
+    if minutes < 60:
+        return "About a minute" if minutes == 1 else f"{minutes} minutes"
+    hours = int(seconds / 3600 + 0.5)
+    if hours < 48:
+        return "About an hour" if hours == 1 else f"{hours} hours"
+    for limit, unit, name in _AGES:
+        if whole < limit:
+            return f"{whole // unit} {name}"
+    return f"{whole // (365 * 86400)} years"

@@ -80,7 +80,7 @@ def choose(mode: ProgressMode, environment: Mapping[str, str], *, terminal: bool
 
 
 def make(mode: ProgressMode, environment: Mapping[str, str], *, builder: str, driver: str) -> Display:
-    """The display of a mode that is not `auto`."""
+    """The display of a mode that is not `auto`; a build's says which builder it is."""
     match mode:
         case "tty":
             from trimaran.cli.display.colours import Colours
@@ -88,7 +88,7 @@ def make(mode: ProgressMode, environment: Mapping[str, str], *, builder: str, dr
 
             return Tty(
                 terminal_size,
-                label=f"{driver}:{builder}",
+                label=f"{driver}:{builder}" if builder else "",
                 colours=Colours.of(environment),
                 tail_rows=_positive(environment.get("BUILDKIT_TTY_LOG_LINES", ""), 6),
             )
@@ -99,7 +99,7 @@ def make(mode: ProgressMode, environment: Mapping[str, str], *, builder: str, dr
         case "plain":
             from trimaran.cli.display.plain import Plain
 
-            return Plain(f'building with "{builder}" instance using {driver} driver')
+            return Plain(f'building with "{builder}" instance using {driver} driver' if builder else "")
         case _:
             return Quiet()
 
