@@ -4,7 +4,7 @@ import sys
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trimaran.digest import Digest
@@ -143,7 +143,7 @@ def test_a_definition_is_what_the_protobuf_library_writes_and_reads_back(vertex)
     assert peer.agrees("Definition", data)
     for raw in peer.CLASSES["Definition"].FromString(data).ops:
         assert peer.agrees("Op", raw)
-    if not vertex.outputs:
+    if isinstance(vertex.op, ops.FileOp) and 0 not in {action.output for action in vertex.op.actions}:
         return
     edge = decode_definition(data)
     assert edge == vertex.edge()
@@ -264,6 +264,15 @@ def test_their_sound_neighbours_pass(op):
     assert decode_definition(encode_definition(edge)) == edge
 
 
+def test_a_secret_is_no_output():
+    """BuildKit's clients leave its output at 0, beside the root's; nobody may read it as a file system."""
+    token = ops.Mount(dest="/t", type=ops.MountType.SECRET, secret=ops.SecretOptions("t"), output=1)
+    vertex = Vertex(run(mounts=(ops.Mount(input=0, dest="/", output=0), token)), (BASE.edge(),))
+    assert decode_definition(encode_definition(vertex.edge())) == vertex.edge()
+    with pytest.raises(Corrupt, match="has no output 1"):
+        decode_definition(encode_definition(vertex.edge(1)))
+
+
 def definition(*ops_bytes, **metadata):
     message = peer.CLASSES["Definition"]()
     message.ops.extend(ops_bytes)
@@ -320,8 +329,8 @@ def test_the_result_is_named_by_the_last_op():
         "there are no ops": definition(),
         "does not name one result": definition(base),
         "is not in it": definition(base, terminal(Digest.of(b"other"))),
-        "output 1 of": definition(base, terminal(BASE.digest, 1)),
-        "output -1 of": definition(base, terminal(BASE.digest, -1)),
+        "has no output 1": definition(base, terminal(BASE.digest, 1)),
+        "has no output -1": definition(base, terminal(BASE.digest, -1)),
         "''": definition(base, terminal("")),
     }
     for cause, message in cases.items():
@@ -377,7 +386,6 @@ def test_an_op_in_another_form_is_accepted():
     assert edge == Vertex(ops.MergeOp((0,)), (Vertex(ops.SourceOp("local://context")).edge(),)).edge()
 
 
-@settings(max_examples=300)
 @given(VERTICES, st.data())
 def test_damaged_definitions_are_refused_or_decoded(vertex, data):
     raw = bytearray(encode_definition(vertex.edge()))

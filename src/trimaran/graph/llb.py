@@ -51,7 +51,7 @@ def _check(op: ops.Op, inputs: int) -> None:
             _check_index(action.secondary_input, inputs + number, "FileAction.secondary_input")
             for name in _names(action.work):
                 _check_index(name.input, inputs + number, "NamedUserOpt.input", lowest=0)
-        _check_outputs([action.output for action in op.actions])
+        _check_outputs([action.output for action in op.actions], len(op.actions))
     elif isinstance(op, ops.MergeOp):
         for index in op.inputs:
             _check_index(index, inputs, "MergeOp.input")
@@ -75,7 +75,7 @@ def _check_exec(op: ops.ExecOp, inputs: int) -> None:
     for mount in op.mounts:
         _check_index(mount.input, inputs, "Mount.input")
     # BuildKit's clients leave the output of secrets and agents at 0, which nobody reads
-    _check_outputs([mount.output for mount in op.mounts if mount.type not in _NO_RESULT])
+    _check_outputs([mount.output for mount in op.mounts if mount.type not in _NO_RESULT], len(op.mounts))
 
 
 def _check_index(index: int, count: int, name: str, *, lowest: int = ops.SCRATCH_INPUT) -> None:
@@ -83,12 +83,19 @@ def _check_index(index: int, count: int, name: str, *, lowest: int = ops.SCRATCH
         raise Corrupt(f"{name} {index} is out of range: there are {count}")
 
 
-def _check_outputs(outputs: list[int]) -> None:
+def _check_outputs(outputs: list[int], count: int) -> None:
     for output in outputs:
-        _check_index(output, len(outputs), "output")
+        _check_index(output, count, "output")
     given = [output for output in outputs if output != ops.SKIP_OUTPUT]
     if len(set(given)) != len(given):
         raise Corrupt("an output is given twice")
+
+
+def _outputs(op: ops.Op) -> set[int]:
+    """The outputs that have something to read."""
+    if isinstance(op, ops.ExecOp):
+        return {mount.output for mount in op.mounts if mount.type not in _NO_RESULT}
+    return {action.output for action in op.actions} if isinstance(op, ops.FileOp) else {0}
 
 
 def _names(work: ops.FileWork) -> list[ops.NamedUser]:
@@ -199,8 +206,8 @@ def _vertex(op: WireOp, built: dict[str, Vertex], hints: Hints | None) -> Vertex
 
 def _edge(item: WireInput, built: dict[str, Vertex]) -> Edge:
     vertex = built[item.digest]
-    if not 0 <= item.index < vertex.outputs:
-        raise Corrupt(f"decode Op: output {item.index} of {item.digest} is out of range: it has {vertex.outputs}")
+    if item.index < 0 or item.index not in _outputs(vertex.op):
+        raise Corrupt(f"decode Op: {item.digest} has no output {item.index}")
     return Edge(vertex, item.index)
 
 
