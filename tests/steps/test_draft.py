@@ -28,6 +28,12 @@ def paths(made):
     return [(entry.path, entry.kind) for entry in made.finish()]
 
 
+def test_a_folder_that_is_not_plain_is_listed_above_what_is_put_in_it():
+    made = draft(folder("tmp", 0o1777))
+    made.put(file("tmp/a"))
+    assert [(e.path, e.mode) for e in made.finish()] == [("tmp", 0o1777), ("tmp/a", 0o644)]
+
+
 def test_existing_parents_are_not_emitted():
     made = draft(folder("app"))
     made.make_folders("app/lib", mode=0o755, uid=0, gid=0, mtime=0)

@@ -28,12 +28,12 @@ def complete_config(raw: bytes, layers: tuple[ExportLayer, ...], *, epoch: int |
     """The config document. `epoch` (seconds): no time of history or config is later, base entries keep theirs."""
     config = documents.check(raw, "image config")
     history = _history(config.get("history"), layers, epoch)
-    config["rootfs"] = {"type": "layers", "diff_ids": [str(layer.diff_id) for layer in layers if not layer.empty]}
+    diff_ids = [str(layer.diff_id) for layer in layers if not layer.empty]
+    config["rootfs"] = {"type": "layers", "diff_ids": diff_ids or None}
     config["history"] = [_history_fields(entry) for entry in history]
     if "created" not in config or epoch is not None:
         times = [entry["created"] for entry in history if entry.get("created")]
-        if times:
-            config["created"] = times[-1]
+        config["created"] = times[-1] if times else None
     return documents.encode({name: config[name] for name in sorted(config)})
 
 

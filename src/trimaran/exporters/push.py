@@ -64,8 +64,7 @@ def _mountable(store: Store, repository: Repository, digest: Digest) -> tuple[st
 
 
 async def _push_blob(store: Store, registry: Registry, repository: Repository, blob: Descriptor, task: Task) -> None:
-    if not await repository.has(blob):
-        await copy_blob(blob, await _source(store, registry, blob), repository)
+    await copy_blob(blob, await _source(store, registry, blob), repository)
     task.add(blob.size)
 
 

@@ -123,7 +123,10 @@ class Draft:
         return other
 
     def finish(self) -> EntryList:
-        return EntryList.of(self.entries.values())
+        """The layer: what changed, and folders above it that an unpacker must not take for plain ones."""
+        made = EntryList.of(self.entries.values())
+        parents = self._base.special_parents(made)
+        return EntryList.of([*made, *parents]) if parents else made
 
     def _set(self, entry: Entry) -> None:
         self.entries[entry.path] = entry
