@@ -97,6 +97,13 @@ def test_system_buildx_is_displaced_and_not_moved(home):
     assert system.exists()
 
 
+def test_a_launcher_elsewhere_is_not_what_we_displaced(home):
+    """Handing over to it would come back to us, for ever."""
+    other = plugin(home / "system")
+    other.install()
+    assert plugin(home, other.folder).displaced() == ""
+
+
 def test_buildx_renewed_over_us_is_kept_by_the_next_install(home):
     ours = plugin(home)
     put(home / "docker" / "cli-plugins" / "docker-buildx", "old")

@@ -50,13 +50,7 @@ class Plugin:
     @property
     def installed(self) -> bool:
         """Whether docker's `buildx` is our launcher (in this folder, which comes before all others)."""
-        if os.path.islink(self.target):
-            return False
-        try:
-            with open(self.target, "rb") as file:
-                return file.read(len(_MARK)) == _MARK
-        except OSError:
-            return False
+        return not os.path.islink(self.target) and _is_launcher(self.target)
 
     def displaced(self) -> str:
         """The buildx that docker would run without us: the one we moved, else that of another folder, else ""."""
@@ -65,7 +59,8 @@ class Plugin:
         candidates = [self.kept, *(os.path.join(folder, NAME) for folder in (*folders, *self._system_folders))]
         if not self.installed:
             candidates.insert(0, self.target)
-        return next((path for path in candidates if os.path.isfile(path) and os.access(path, os.X_OK)), "")
+        # a launcher elsewhere, made under another configuration, would only come back to us
+        return next((p for p in candidates if os.path.isfile(p) and os.access(p, os.X_OK) and not _is_launcher(p)), "")
 
     def install(self, *, alias: bool = False) -> None:
         """Put the launcher in place; again: renew it. Whatever else is called docker-buildx is kept.
@@ -134,6 +129,14 @@ class Plugin:
                 del document["aliases"]
             self.config.write(document)
         os.unlink(self._state)
+
+
+def _is_launcher(path: str) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_MARK)) == _MARK
+    except OSError:
+        return False
 
 
 def command_line() -> tuple[str, str]:
