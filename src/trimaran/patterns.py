@@ -217,6 +217,8 @@ class _Run:
                 self._everything = True
             elif tokens[-1] is _REST and _literal(tokens[:-1]):
                 folders.append("".join(map(str, tokens[:-1])))
+            elif tokens[0] is _REST and _literal(tokens[1:]):
+                suffixes.append("".join(map(str, tokens[1:])))
             elif tokens[0] is _DEEP and (suffix := _suffix(tokens)) is not None:
                 suffixes += suffix[0]
                 self._exact.update(suffix[1])
@@ -469,11 +471,11 @@ def _accepts(token: _Token, character: str) -> bool:
 
 def _reaches_into(tokens: list[_Token], folder: list[str]) -> bool:
     segments: list[list[_Token]] = [[]]
-    for token in tokens:
-        if token == "/":
+    for item in tokens:
+        if item == "/":
             segments.append([])
         else:
-            segments[-1].append(token)
+            segments[-1].append(item)
     for index, segment in enumerate(segments):
         if any(token in (_DEEP, _REST) and isinstance(token, int) for token in segment) or any(
             map(_can_be_slash, segment)

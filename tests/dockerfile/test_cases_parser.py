@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from trimaran.dockerfile.heredocs import marks_in, parse_mark, without_tabs
-from trimaran.dockerfile.instructions import instruction
 from trimaran.dockerfile.lines import Fragment, LineReader, LogicalLine, find_directive
 from trimaran.dockerfile.parse import Node, Word, parse, parse_json, split_words
 from trimaran.dockerfile.problems import DockerfileError
+from trimaran.dockerfile.reading import instruction
 from trimaran.dockerfile.stages import program
 from trimaran.dockerfile.words import ExpansionError
 from trimaran.errors import TrimaranError

@@ -59,8 +59,8 @@ def test_context_is_what_all_stages_and_platforms_read():
     (context,) = [vertex for vertex in vertices(result) if isinstance(vertex.op, SourceOp)]
     assert context.hints.name == "[internal] load build context"
     assert dict(context.op.attrs) == {
-        "local.excludepatterns": '["node_modules", "!keep"]',
-        "local.followpaths": '["bin/amd64", "bin/arm64", "x"]',
+        "local.excludepatterns": '["node_modules","!keep"]',
+        "local.followpaths": '["bin/amd64","bin/arm64","x"]',
         "local.sharedkeyhint": "context",
     }
 
@@ -385,3 +385,21 @@ def test_epoch():
 def test_empty_result_is_scratch():
     result, _ = build("FROM scratch\nLABEL a=b\n")
     assert result.built[0].edge is None
+
+
+def test_check_directive():
+    _, bridge = build("# check=skip=all\nFROM scratch\n")
+    assert bridge.warnings == []
+    _, bridge = build("# check=error=true\nFROM scratch\n")
+    assert bridge.warnings == ["check directive: error=true has no effect, build checks are not run yet"]
+
+
+def test_triggers_are_placed_at_their_from():
+    images = {"base:latest": {"OnBuild": ["WORKDIR /x", "ENV A=${B:?no}"]}}
+    with pytest.raises(DockerfileError) as caught:
+        build("ARG X\nFROM base\n", images=images)
+    assert caught.value.where.ranges[0].start.line == 2
+    images["base:latest"]["OnBuild"].pop()
+    result, _ = build("ARG X\nFROM base\n", images=images)
+    assert names(result)[-1] == "[2/2] ONBUILD WORKDIR /x"
+    assert vertices(result)[-1].hints.where.ranges[0].start.line == 2

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from trimaran import aio
 from trimaran.dockerfile.config import decode_image, empty_image
 from trimaran.dockerfile.contexts import NamedContexts, context_draft, load_ignore
-from trimaran.dockerfile.graph import SCRATCH, StageGraph
-from trimaran.dockerfile.instructions import Onbuild, instruction
+from trimaran.dockerfile.instructions import Onbuild
 from trimaran.dockerfile.names import internal, step_name
 from trimaran.dockerfile.parse import parse_trigger
-from trimaran.dockerfile.problems import nearest
+from trimaran.dockerfile.problems import DockerfileError, nearest
+from trimaran.dockerfile.reading import instruction
+from trimaran.dockerfile.stage_graph import SCRATCH, StageGraph
 from trimaran.dockerfile.state import StageState
 from trimaran.errors import TrimaranError, Unsupported, UsageError, located
 from trimaran.graph.frontend import Bridge, ResolvedImage
@@ -152,7 +153,11 @@ def _add_triggers(graph: StageGraph, state: StageState) -> bool:
     state.triggered = True
     commands = []
     for text in texts:
-        item = instruction(parse_trigger(text, state.node.where))
+        try:
+            item = instruction(parse_trigger(text, state.node.where))
+        except DockerfileError as error:
+            error.hint = f"it is an ONBUILD trigger of the base: {text}"
+            raise
         commands.append(graph.command(item, triggered=True))
     state.commands[:0] = commands
     state.total += len(commands)

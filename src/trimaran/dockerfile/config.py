@@ -42,7 +42,7 @@ class RunConfig(msgspec.Struct, rename="pascal", omit_defaults=True):
     shell: list[str] | None = None
 
 
-class HistoryEntry(msgspec.Struct, omit_defaults=True):
+class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     created: str | None = None
     created_by: str = ""
     author: str = ""
@@ -56,7 +56,7 @@ class RootFS(msgspec.Struct):
 
 
 class Image(msgspec.Struct):
-    """Mutable: each stage changes its own copy."""
+    """Mutable: each stage changes its own copy. `variables` is the environment once it was asked for or changed."""
 
     architecture: str = ""
     author: str = ""
@@ -67,6 +67,7 @@ class Image(msgspec.Struct):
     os_version: str = msgspec.field(name="os.version", default="")
     rootfs: RootFS | None = None
     variant: str = ""
+    variables: dict[str, str] | None = msgspec.field(name="", default=None)
 
     @property
     def run(self) -> RunConfig:
@@ -82,8 +83,17 @@ class Image(msgspec.Struct):
         return any(not entry.empty_layer for entry in self.history or ())
 
     def copy(self) -> Image:
-        """A deep copy, to be changed independently."""
-        return msgspec.json.decode(msgspec.json.encode(self), type=Image)
+        """To be changed independently: lists and dictionaries are new, entries (never changed) are shared."""
+        config = msgspec.structs.replace(
+            self.run,
+            exposed_ports=dict(self.run.exposed_ports or {}),
+            volumes=dict(self.run.volumes or {}),
+            labels=dict(self.run.labels or {}),
+            on_build=list(self.run.on_build or []),
+        )
+        return msgspec.structs.replace(
+            self, config=config, history=list(self.history or []), variables=dict(self.env())
+        )
 
     def add_history(self, created_by: str, *, layer: bool, created: str | None) -> None:
         if self.history is None:
@@ -92,18 +102,15 @@ class Image(msgspec.Struct):
             HistoryEntry(created=created, created_by=created_by, comment=COMMENT, empty_layer=not layer)
         )
 
+    def env(self) -> dict[str, str]:
+        """By name, in order; not to be changed by others."""
+        if self.variables is None:
+            self.variables = dict(pair.partition("=")[::2] for pair in self.run.env or ())
+        return self.variables
+
     def set_env(self, name: str, value: str) -> None:
         """Replace in place, or append."""
-        env = self.run.env = self.run.env or []
-        start = name + "="
-        for index, pair in enumerate(env):
-            if pair.startswith(start) or pair == name:
-                env[index] = start + value
-                return
-        env.append(start + value)
-
-    def env(self) -> dict[str, str]:
-        return dict(pair.partition("=")[::2] for pair in self.run.env or ())
+        self.env()[name] = value
 
     def set_platform(self, platform: Platform) -> None:
         """The asked platform wins over what the base image said; a base's variant stays when none is asked for."""
@@ -122,7 +129,7 @@ class Image(msgspec.Struct):
         fields: dict[str, Any] = {
             "architecture": platform.architecture,
             "author": self.author,
-            "config": _sorted_maps(self.run),
+            "config": _sorted_maps(self.run, [f"{name}={value}" for name, value in self.env().items()]),
             "history": self.history or [],
             "os": platform.os,
             "os.features": self.os_features,
@@ -133,13 +140,13 @@ class Image(msgspec.Struct):
         return msgspec.json.encode({name: value for name, value in fields.items() if value or name == "history"})
 
 
-def _sorted_maps(config: RunConfig) -> RunConfig:
+def _sorted_maps(config: RunConfig, env: list[str]) -> RunConfig:
     return msgspec.structs.replace(
         config,
         exposed_ports=dict(sorted(config.exposed_ports.items())) if config.exposed_ports else None,
         volumes=dict(sorted(config.volumes.items())) if config.volumes else None,
         labels=dict(sorted(config.labels.items())) if config.labels else None,
-        env=config.env or None,
+        env=env or None,
         entrypoint=config.entrypoint or None,
         cmd=config.cmd or None,
         on_build=config.on_build or None,
@@ -162,6 +169,8 @@ def empty_image(platform: Platform) -> Image:
 def decode_image(raw: bytes, name: str) -> Image:
     """A base image's config; Corrupt when it is none."""
     try:
-        return msgspec.json.decode(raw, type=Image)
-    except (msgspec.DecodeError, RecursionError) as error:
+        image = msgspec.json.decode(raw, type=Image)
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise Corrupt(f"read image config of {name}: {error}") from None
+    image.variables = None  # no field of the document
+    return image

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 
 import msgspec
@@ -74,7 +73,7 @@ async def _read(ref: object, path: str) -> bytes:
 def _small_local(local: str, paths: list[str], title: str, hint: str = "") -> Edge:
     attrs = (
         ("local.differ", "none"),
-        ("local.followpaths", json.dumps(paths)),
+        ("local.followpaths", _json(paths)),
         ("local.sharedkeyhint", hint or local),
     )
     name = title if title.startswith("[") else f"[internal] {title}"
@@ -89,10 +88,16 @@ def context_draft(drafts: Drafts, local: str, title: str, ignore: IgnoreFile, pa
 def context_source(local: str, excludes: Iterable[str], paths: set[str]) -> SourceOp:
     attrs = [("local.sharedkeyhint", local)]
     if patterns := list(excludes):
-        attrs.append(("local.excludepatterns", json.dumps(patterns, ensure_ascii=False)))
+        attrs.append(("local.excludepatterns", _json(patterns)))
     if paths and "/" not in paths:
-        attrs.append(("local.followpaths", json.dumps(sorted(path[1:] for path in paths), ensure_ascii=False)))
+        attrs.append(("local.followpaths", _json(sorted(path[1:] for path in paths))))
     return SourceOp(f"local://{local}", tuple(sorted(attrs)))
+
+
+def _json(items: list[str]) -> str:
+    """As Go marshals a list of strings, so that equal sources have equal digests."""
+    text = msgspec.json.encode(items).decode()
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 class NamedContexts:

@@ -8,10 +8,10 @@ from trimaran.dockerfile.bases import resolve_bases
 from trimaran.dockerfile.contexts import Loaded, NamedContexts, context_source, load_dockerfile, load_ignore
 from trimaran.dockerfile.dispatch import dispatch_stages
 from trimaran.dockerfile.drafts import Draft, Drafts
-from trimaran.dockerfile.graph import StageGraph
 from trimaran.dockerfile.ignore import IgnoreFile, check_ignore
 from trimaran.dockerfile.lines import find_directive
 from trimaran.dockerfile.parse import parse
+from trimaran.dockerfile.stage_graph import StageGraph
 from trimaran.dockerfile.stages import Program, program
 from trimaran.dockerfile.state import Target
 from trimaran.dockerfile.words import Expander
@@ -28,6 +28,7 @@ async def convert(request: FrontendRequest, bridge: Bridge) -> FrontendResult:
         raise UsageError(f"set network mode {request.network!r}: unknown mode", hint="default, none or host")
     loaded = await load_dockerfile(request, bridge)
     check_syntax(loaded, dict(request.build_args))
+    _mention_checks(loaded, bridge)
     text = program(parse(loaded.data, loaded.filename))
     contexts = NamedContexts(request.named_contexts)
     drafts = Drafts()
@@ -105,6 +106,14 @@ def _built(graph: StageGraph) -> Built:
         config=goal.image.encode(),
         base_config=goal.base_config,
     )
+
+
+def _mention_checks(loaded: Loaded, bridge: Bridge) -> None:
+    """`# check=` with error=true would stop a build at a warning: until there are checks, say that it does not."""
+    found = find_directive(loaded.data, "check")
+    if found is not None and "error=true" in found.value.replace(" ", "").lower():
+        where = Location(loaded.filename, loaded.data, (found.range,))
+        bridge.warn("check directive: error=true has no effect, build checks are not run yet", where=where)
 
 
 def check_syntax(loaded: Loaded, build_args: dict[str, str]) -> None:

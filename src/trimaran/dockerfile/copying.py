@@ -43,7 +43,6 @@ def add_copy(state: StageState, command: Command, item: Copy, target: Target) ->
             prefixed=target.prefixed,
             platform=state.platform,
             env=env,
-            onbuild=command.triggered,
         ),
         platform=state.platform,
         where=item.node.where,
@@ -200,6 +199,10 @@ def _refuse(item: Copy) -> None:
         raise DockerfileError("checksum requires HTTP(S) or Git sources")
     for used, flag in ((item.link, "link"), (item.parents, "parents"), (bool(item.excludes), "exclude")):
         if used:
-            raise Unsupported(f"use --{flag}: it is not supported yet", hint="take the flag away", where=item.node.at())
+            raise Unsupported(
+                f"use --{flag}: it is not supported yet",
+                hint="take the flag away",
+                where=item.node.at(item.node.flag(flag)),
+            )
     if item.keep_git_dir is not None:
         raise Unsupported("use --keep-git-dir: it is not supported yet", where=item.node.at())

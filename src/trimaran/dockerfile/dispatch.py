@@ -9,7 +9,6 @@ from trimaran.dockerfile import gotext, paths
 from trimaran.dockerfile.arguments import proxies
 from trimaran.dockerfile.config import DEFAULT_PATH, Health
 from trimaran.dockerfile.copying import add_copy
-from trimaran.dockerfile.graph import StageGraph
 from trimaran.dockerfile.instructions import (
     Arg,
     ArgItem,
@@ -36,6 +35,7 @@ from trimaran.dockerfile.ports import expand_ports
 from trimaran.dockerfile.problems import DockerfileError, did_you_mean
 from trimaran.dockerfile.running import add_run, with_shell
 from trimaran.dockerfile.signals import is_signal
+from trimaran.dockerfile.stage_graph import StageGraph
 from trimaran.dockerfile.state import Command, StageState, Target
 from trimaran.dockerfile.words import ExpansionError
 from trimaran.errors import TrimaranError
@@ -78,6 +78,7 @@ def _begin(state: StageState, target: Target) -> None:
 def dispatch(state: StageState, command: Command, target: Target, proxy: tuple[tuple[str, str], ...]) -> None:
     """Errors are placed at the instruction, unless they know better."""
     item = command.instruction
+    state.in_trigger = command.triggered
     try:
         if isinstance(item, Run):
             add_run(state, command, item, target, proxy)
@@ -166,14 +167,14 @@ def _cmd(state: StageState, item: Cmd, target: Target) -> None:
     arguments = with_shell(state, item.arguments) if item.in_shell else list(item.arguments)
     state.image.run.cmd = arguments
     state.image.run.args_escaped = True
-    state.command_sets_cmd = True
+    state.sets_cmd = True
     _record(state, target, f"CMD {gotext.quoted_list(arguments)}")
 
 
 def _entrypoint(state: StageState, item: Entrypoint, target: Target) -> None:
     arguments = with_shell(state, item.arguments) if item.in_shell else list(item.arguments)
     state.image.run.entrypoint = arguments
-    if not state.command_sets_cmd:
+    if not state.sets_cmd:
         state.image.run.cmd = None
     _record(state, target, f"ENTRYPOINT {gotext.quoted_list(arguments)}")
 

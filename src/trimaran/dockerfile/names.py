@@ -18,7 +18,6 @@ def step_name(
     prefixed: bool,
     platform: Platform | None,
     env: Mapping[str, str],
-    onbuild: bool = False,
 ) -> str:
     """The text behind the stage's name and count; counts one up."""
     if state.total == 0:
@@ -30,7 +29,7 @@ def step_name(
         out += state.name + " "
     state.index += 1
     width = len(str(state.total))
-    return f"{out}{state.index:{width}d}/{state.total}] {'ONBUILD ' if onbuild else ''}{text}"
+    return f"{out}{state.index:{width}d}/{state.total}] {'ONBUILD ' if state.in_trigger else ''}{text}"
 
 
 def command_name(code: str, expander: Expander, env: Mapping[str, str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trimaran.dockerfile.problems import DockerfileError
-from trimaran.graph.ops import NamedUser, Owner
+from trimaran.graph.ops import SCRATCH_INPUT, NamedUser, Owner
 
 MAX_ID = (1 << 31) - 1
 
@@ -12,8 +12,8 @@ def owner(text: str, *, input: int) -> Owner | None:  # noqa: A002 - the op's ow
     """None for an empty text. `input` is where names are looked up; T19b: numbers that would wrap are refused."""
     if not text:
         return None
-    user, _, group = text.partition(":")
-    return Owner(user=_one(user, input), group=_one(group, input) if group else None)
+    user, colon, group = text.partition(":")
+    return Owner(user=_one(user, input) if user else None, group=_one(group, input) if colon and group else None)
 
 
 def _one(text: str, index: int) -> int | NamedUser:
@@ -21,4 +21,10 @@ def _one(text: str, index: int) -> int | NamedUser:
         if len(text) > 10 or int(text) > MAX_ID:
             raise DockerfileError(f"user or group number {text} is larger than {MAX_ID}")
         return int(text)
-    return NamedUser(text, index)
+    if index != SCRATCH_INPUT:
+        return NamedUser(text, index)
+    if text in ("root", ""):
+        return 0
+    raise DockerfileError(
+        f'look up user or group "{text}": the stage is empty, it has no /etc/passwd', hint="give its number"
+    )

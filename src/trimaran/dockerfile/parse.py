@@ -49,6 +49,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     heredocs: tuple[Heredoc, ...] = ()
     end: int
     """Last physical line, heredocs included."""
+    place: Location | None = None
+    """Where it counts as standing, when that is not in its own text: a trigger stands at the FROM that brought it."""
 
     @property
     def keyword(self) -> str:
@@ -70,17 +72,25 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def where(self) -> Location:
         """Its lines, whole."""
+        if self.place is not None:
+            return self.place
         start = self.line.whole.start
         return Location(self.filename, self.source, (Range(start, msgspec.structs.replace(start, line=self.end)),))
 
     def at(self, word: Word | None = None) -> Location:
         """Exactly where `word` stands; without one, where the instruction's text stands."""
+        if self.place is not None:
+            return self.place
         if word is None:
             text = self.line.text
             start, end = len(text) - len(text.lstrip(SPACE)), len(text.rstrip(SPACE))
         else:
             start, end = word.start, word.end
         return Location(self.filename, self.source, (self.line.range(start, end),))
+
+    def flag(self, name: str) -> Word | None:
+        """The first flag of that name, as it stands."""
+        return next((word for word in self.flags if word.text[2:].partition("=")[0] == name), None)
 
     def error(self, cause: str, word: Word | None = None, *, hint: str = "") -> DockerfileError:
         return DockerfileError(cause, hint=hint, where=self.at(word))
@@ -98,7 +108,10 @@ def parse(data: bytes, filename: str = "Dockerfile") -> Document:
     """Read a whole file; DockerfileError at the first thing that cannot be read."""
     reader = LineReader(data, filename)
     nodes: list[Node] = []
+    is_text = _is_utf8(data)
     while (line := reader.next_logical()) is not None:
+        if not is_text and not _is_utf8(line.text.encode("utf-8", "surrogateescape")):
+            raise reader.error("the instruction is not valid UTF-8", line.start, line.end, hint="save it as UTF-8")
         nodes.append(_with_heredocs(reader, _node(reader, line, 0)))
     if not nodes:
         raise reader.error("file with no instructions", max(reader.index, 1), hint="a Dockerfile begins with FROM")
@@ -107,16 +120,23 @@ def parse(data: bytes, filename: str = "Dockerfile") -> Document:
     )
 
 
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def parse_trigger(text: str, where: Location) -> Node:
     """One instruction of an image's ONBUILD list; errors are placed at `where`, the FROM that brought it."""
-    hint = f"it is an ONBUILD trigger of the base image: {text}"
     try:
         document = parse(text.encode("utf-8", "surrogateescape"), "ONBUILD")
     except DockerfileError as error:
-        raise DockerfileError(error.cause, hint=hint, where=where) from None
+        raise DockerfileError(error.cause, where=where) from None
     if len(document.nodes) != 1:
-        raise DockerfileError("onbuild trigger should be a single expression", hint=hint, where=where)
-    return document.nodes[0]
+        raise DockerfileError("onbuild trigger should be a single expression", where=where)
+    return msgspec.structs.replace(document.nodes[0], place=where)
 
 
 def _node(reader: LineReader, line: LogicalLine, offset: int) -> Node:

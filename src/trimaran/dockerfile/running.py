@@ -84,6 +84,9 @@ def add_run(state: StageState, command: Command, item: Run, target: Target, prox
             _add_mount(state, mount, source, target, mounts)
         except DockerfileError as error:
             raise item.node.error(error.cause, word, hint=error.hint) from None
+        except Unsupported as error:
+            error.where = item.node.at(word)
+            raise
     if request.shm_size > 0:
         mounts.add(None, Mount(dest="/dev/shm", type=MountType.TMPFS, tmpfs_size=request.shm_size))  # noqa: S108
     network = item.network if item.network != "default" else request.network
@@ -114,7 +117,6 @@ def add_run(state: StageState, command: Command, item: Run, target: Target, prox
             prefixed=target.prefixed,
             platform=state.platform,
             env=state.env,
-            onbuild=command.triggered,
         ),
         platform=state.platform,
         where=item.node.where,
@@ -128,10 +130,14 @@ def add_run(state: StageState, command: Command, item: Run, target: Target, prox
 def _refuse(item: Run) -> None:
     if item.security != "sandbox":
         raise Unsupported(
-            "run with --security=insecure: not supported yet", hint="take the flag away", where=item.node.at()
+            "run with --security=insecure: not supported yet",
+            hint="take the flag away",
+            where=item.node.at(item.node.flag("security")),
         )
     if item.devices:
-        raise Unsupported("run with --device: CDI devices are not supported yet", where=item.node.at())
+        raise Unsupported(
+            "run with --device: CDI devices are not supported yet", where=item.node.at(item.node.flag("device"))
+        )
 
 
 def _used_args(args: Sequence[ArgItem], env: dict[str, str]) -> list[str]:
@@ -151,13 +157,15 @@ def _arguments(state: StageState, item: Run, target: Target, mounts: _Mounts) ->
     suffix = ""
     if docs and item.in_shell and arguments:
         if parse_mark(arguments[0]) is not None:
-            suffix = f" ({first_line(docs[0].content)})"
+            suffix = f" ({first_line(docs[0].content)})".encode("utf-8", "replace").decode()
             content = docs[0].chomped
             arguments = [_script(state, docs[0], content, target, mounts) if content.startswith("#!") else content]
         else:
             arguments = ["\n".join([arguments[0], *(doc.content + doc.name for doc in docs)])]
     if item.in_shell:
         arguments = with_shell(state, arguments)
+    if docs and any("\udc80" <= character <= "\udcff" for text in arguments for character in text):
+        raise DockerfileError("the heredoc is not valid UTF-8", hint="save it as UTF-8")
     return arguments, suffix
 
 

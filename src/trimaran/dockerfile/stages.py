@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from trimaran.dockerfile.instructions import Arg, From, Instruction, instruction
+from trimaran.dockerfile.instructions import Arg, From, Instruction
 from trimaran.dockerfile.parse import Document
+from trimaran.dockerfile.reading import instruction
 
 
 class Stage(msgspec.Struct, frozen=True, kw_only=True):

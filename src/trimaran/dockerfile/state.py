@@ -57,8 +57,11 @@ class StageState:
         self.resolved = False
         self.triggered = False
         self.dispatched = False
+        self.in_trigger = False
+        """The instruction at hand is an ONBUILD trigger."""
         self.ignore_cache = False
-        self.command_sets_cmd = False
+        self.sets_cmd = False
+        """CMD was given in this stage, so ENTRYPOINT leaves it alone."""
         self.total = 0
         self.index = 0
 

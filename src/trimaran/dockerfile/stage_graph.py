@@ -75,7 +75,11 @@ class StageGraph:
             number = name.removeprefix("-")
             if number.isascii() and number.isdigit():
                 if number != name or int(number[:9]) >= self.count:
-                    raise node.error(f"invalid stage index {name}", hint=f"stages are numbered 0 to {self.count - 1}")
+                    raise node.error(
+                        f"invalid stage index {name}",
+                        node.flag("from"),
+                        hint=f"stages are numbered 0 to {self.count - 1}",
+                    )
                 return self.states[int(number)]
         state = self._by_name.get(name.lower())
         if state is None:
@@ -187,5 +191,6 @@ def _refuse_variables(name: str, node: Node) -> None:
         raise node.error(
             "variable expansion is not supported for --from, define a new stage with FROM using ARG from global scope "
             "as a workaround",
+            node.flag("from"),
             hint="FROM $NAME AS alias before this stage, then --from=alias",
         )
