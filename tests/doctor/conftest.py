@@ -54,5 +54,6 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path, monkeypatch):
+    monkeypatch.delenv("TRIMARAN_ROOT", raising=False)
     return Place(tmp_path)

@@ -470,16 +470,16 @@ def test_a_full_disk_then_freed(place, tmp_path):
     assert probes.in_child(probe) == "fail warn ok"
 
 
-def test_state_folder_by_settings_and_account(place):
-    from trimaran.doctor.state_folder import state_folder
+def test_state_folder_is_the_engines(place):
+    from trimaran.doctor.state_folder import nearest_existing, state_folder
 
+    assert state_folder(place.machine()) == place.environment["TRIMARAN_ROOT"]
+    assert nearest_existing(state_folder(place.machine())) == os.path.dirname(place.environment["TRIMARAN_ROOT"])
     del place.environment["TRIMARAN_ROOT"]
-    assert state_folder(place.machine(uid=0)) == "/var/lib/trimaran"
-    assert state_folder(place.machine(uid=7)) == f"{place.home}/.local/share/trimaran"
     settings(place, 'root = "/srv/trimaran"\n')
-    assert state_folder(place.machine(uid=7)) == "/srv/trimaran"
-    place.environment["TRIMARAN_ROOT"] = "/t"
-    assert state_folder(place.machine(uid=7)) == "/t"
+    assert state_folder(place.machine()) == "/srv/trimaran"
+    settings(place, "root = 1\n")
+    assert os.path.isabs(state_folder(place.machine()))
 
 
 # --- all ----------------------------------------------------------------------------------------------------------

@@ -5,25 +5,18 @@ from __future__ import annotations
 import os
 
 from trimaran.doctor.machine import Machine
+from trimaran.engine import engine
 from trimaran.errors import UsageError
+from trimaran.settings import Settings, load
 
 
 def state_folder(machine: Machine) -> str:
-    """$TRIMARAN_ROOT, else `root` of the settings, else /var/lib/trimaran for root, else the XDG data folder."""
-    from trimaran.settings import load
-
-    named = machine.environment.get("TRIMARAN_ROOT", "")
-    if not named:
-        try:
-            named = load(machine.environment).root
-        except UsageError:
-            named = ""  # the registry check tells what is wrong with the settings
-    if named:
-        return os.path.abspath(named)
-    if machine.uid == 0:
-        return "/var/lib/trimaran"
-    home = machine.environment.get("HOME") or os.path.expanduser("~")
-    return os.path.join(machine.environment.get("XDG_DATA_HOME") or f"{home}/.local/share", "trimaran")
+    """Where the engine would put it; settings that cannot be read count as none (the registry check tells of them)."""
+    try:
+        settings = load(machine.environment)
+    except UsageError:
+        settings = Settings()
+    return engine.state_folder(Settings(root=machine.environment.get("TRIMARAN_ROOT") or settings.root))
 
 
 def nearest_existing(path: str) -> str:
