@@ -34,7 +34,7 @@ def show(text, **options):
     print(out + err, end="")
     return end
 """
-APPLETS = "sh true false cat ls id echo sleep stat env pwd mknod dd head wc mount umount unshare hostname readlink touch mkdir rm ulimit stty tty yes chroot ip nslookup grep ps chown".split()
+APPLETS = "sh nc printf tail true false cat ls id echo sleep stat env pwd mknod dd head wc mount umount unshare hostname readlink touch mkdir rm ulimit stty tty yes chroot ip nslookup grep ps chown".split()
 
 
 def make_rootfs(path, owner):

@@ -72,7 +72,10 @@ def test_program_by_path_search_and_script(rootfs, root):
     write_program(rootfs / "app" / "run", b"#!/bin/sh -e\necho\n")
     write_program(rootfs / "app" / "deep", b"#! /app/run\n")
     write_program(rootfs / "app" / "python", b"#!\t/usr/bin/env python\n")
-    find = lambda *args, **options: emulation.find_program(root, args, **options)
+
+    def find(*args, **options):
+        return emulation.find_program(root, args, **options)
+
     assert find("/bin/sh").architecture == "arm64"
     assert find("sh", environment=["PATH=/nowhere:/bin"]).path == "/bin/sh"
     assert find("sh").architecture == "arm64"

@@ -3,12 +3,13 @@
 import os
 
 import pytest
+
 from contracts.test_runtime import Box
 
 pytestmark = pytest.mark.root
 
 TARGETS = {
-    "absolute": lambda victim: str(victim),
+    "absolute": str,
     "relative": lambda victim: f"../victim/{victim.name}",
     "climbing": lambda victim: f"../../../../../../../../../..{victim}",
     "parent": lambda victim: "../..",

@@ -87,7 +87,11 @@ def test_ring_is_nobodys_stub(rootfs):
 
 
 def test_after_an_error_too(rootfs):
-    with pytest.raises(RuntimeError), stubs.vanishing(str(rootfs)):
-        (rootfs / "etc").mkdir()
-        raise RuntimeError
+    def fail():
+        with stubs.vanishing(str(rootfs)):
+            (rootfs / "etc").mkdir()
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert os.listdir(rootfs) == []

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+
 from inside import SOURCE
 
 pytestmark = pytest.mark.root
@@ -120,7 +121,7 @@ def test_signal_arrives_once(name, whole_group):
     assert process.stdout.readline() == "ready\n"
     (os.killpg if whole_group else os.kill)(process.pid, getattr(signal, name))
     out, err = process.communicate(timeout=20)
-    assert f"count 1\n" in out, (out, err)
+    assert "count 1\n" in out, (out, err)
     assert process.returncode == 9
 
 

@@ -24,8 +24,10 @@ _KILL_PAUSE, _KILL_TRIES = 0.02, 100
 
 
 class Containers:
-    """A runtime program and its folders, both mode 0700 and ours alone: `folder` for bundles (in memory where possible),
-    `kept` for what outlives the engine."""
+    """A runtime program and its folders, both mode 0700 and ours alone.
+
+    `folder` is for bundles (in memory where possible), `kept` for what outlives the engine.
+    """
 
     name = ""
 
@@ -161,8 +163,11 @@ async def _kill(pid: int, waiting: asyncio.Future[int]) -> None:
 
 
 class _Heard:
-    """Passes output on and keeps its beginning: the kernel refuses a foreign program only after a runtime's log is shut,
-    so both runtimes say so on the process's own stderr and exit with 1."""
+    """Passes output on and keeps its beginning.
+
+    The kernel refuses a foreign program only after a runtime has shut its log, so both runtimes say so on the process's
+    own stderr and exit with 1.
+    """
 
     __slots__ = ("_begin", "_output")
 
@@ -245,8 +250,8 @@ def check_rootfs(rootfs: str, cwd: str) -> None:
     """Refuse what has let containers out through their runtimes.
 
     /dev, /proc or /sys as a symlink: runc before 1.3.6 makes device links where it points (CVE-2026-41579). A working
-    folder that leads out or through /proc (CVE-2024-21626), resolved as the container will see it; one that is not there
-    yet is the runtime's to make, inside.
+    folder that leads out or through /proc (CVE-2024-21626), resolved as the container will see it; one that is missing
+    is the runtime's to make, inside.
     """
     root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -307,7 +312,7 @@ def explain(name: str, message: str, spec: ExecSpec) -> TrimaranError:
 
 
 class ContainerNotStarted(TrimaranError):
-    """No process ran; `code` is what a shell or docker would exit with (127 not found, 126 not executable, 125 else)."""
+    """No process ran; `code` is what a shell or docker exits with (127 not found, 126 not executable, 125 else)."""
 
     def __init__(self, message: str, *, code: int, hint: str = "") -> None:
         super().__init__(message, hint=hint)

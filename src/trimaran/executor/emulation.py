@@ -85,7 +85,9 @@ class Missing(msgspec.Struct, frozen=True):
             text = f"emulator {self.handler} is registered but disabled"
             hint = f"echo 1 | sudo tee {BINFMT_FOLDER}/{self.handler}"
         elif self.reason == "not fixed":
-            text = f"emulator {self.handler} was registered without flag F, so {self.interpreter} is looked for in the image"
+            text = (
+                f"emulator {self.handler} was registered without flag F: {self.interpreter} is looked for in the image"
+            )
             hint = f"register it anew: sudo trimaran binfmt --uninstall {self.handler} --install {self.architecture}"
         else:
             text = f"no emulator for {self.architecture} is registered"
@@ -174,7 +176,7 @@ def parse_handler(name: str, text: str) -> Handler:
 
 
 def read_handlers(folder: str = BINFMT_FOLDER) -> tuple[Handler, ...]:
-    """All handlers, the latest registered (which the kernel asks first) as the folder lists them; () when not mounted."""
+    """All handlers, the latest registered (which the kernel asks first) as listed; () when not mounted."""
     found = []
     try:
         with open(f"{folder}/status", encoding="ascii") as file:

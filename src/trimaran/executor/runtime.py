@@ -77,7 +77,7 @@ def find_program(name: str) -> str | None:
 
 
 def choose_program(wanted: str | None = None) -> tuple[str, str]:
-    """(name, path) of the runtime: `wanted` (also $TRIMARAN_RUNTIME: `crun`, `runc` or a path), else crun, else runc."""
+    """(name, path) of the runtime: `wanted` (also $TRIMARAN_RUNTIME: `crun`, `runc`, a path), else crun, else runc."""
     wanted = wanted or os.environ.get("TRIMARAN_RUNTIME") or ""
     if wanted:
         path = wanted if wanted.startswith("/") else find_program(wanted)

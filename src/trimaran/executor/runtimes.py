@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 
+from trimaran import platforms
 from trimaran.executor.containers import Containers
 from trimaran.executor.crun import Crun
 from trimaran.executor.runc import Runc
 from trimaran.executor.runtime import Runtime, choose_program
 from trimaran.executor.spec import Host
 from trimaran.linux import cgroups, ids, mounts
-from trimaran.linux.enter import Entered
-from trimaran import platforms
+from trimaran.linux.enter import Entered, capabilities
 
 _MEMBERS: dict[str, type[Containers]] = {"crun": Crun, "runc": Runc}
 _TTY_GROUP = 5
@@ -23,6 +23,7 @@ def describe_host(entered: Entered) -> Host:
         machine=platforms.default().architecture,
         user_namespace=entered.user_namespace,
         can_mknod=entered.can_mknod and entered.confinement.filtered(),
+        capabilities=capabilities(),
         tty_group=ids.is_mapped(entered.groups, _TTY_GROUP),
     )
 

@@ -11,7 +11,7 @@ from typing import Any
 
 _EPERM, _ENOSYS = 1, 38
 
-_ALLOWED = """
+_ALLOWED_WORDS = """
 accept accept4 access adjtimex alarm bind brk cachestat capget capset chdir chmod chown chown32 clock_adjtime
 clock_adjtime64 clock_getres clock_getres_time64 clock_gettime clock_gettime64 clock_nanosleep clock_nanosleep_time64
 close close_range connect copy_file_range creat dup dup2 dup3 epoll_create epoll_create1 epoll_ctl epoll_ctl_old
@@ -46,16 +46,16 @@ timer_delete timer_getoverrun timer_gettime timer_gettime64 timer_settime timer_
 timerfd_gettime timerfd_gettime64 timerfd_settime timerfd_settime64 times tkill truncate truncate64 ugetrlimit umask
 uname unlink unlinkat uretprobe utime utimensat utimensat_time64 utimes vfork vmsplice wait4 waitid waitpid write
 writev chroot
-""".split()
+"""
 
-_REFUSED = """
+_REFUSED_WORDS = """
 acct add_key bdflush bpf clock_settime clock_settime64 create_module delete_module fanotify_init finit_module fsconfig
 fsmount fsopen fspick get_kernel_syms get_mempolicy init_module io_uring_enter io_uring_register io_uring_setup ioperm
 iopl kcmp kexec_file_load kexec_load keyctl lookup_dcookie mbind migrate_pages mount mount_setattr move_mount move_pages
 nfsservctl open_by_handle_at open_tree perf_event_open pidfd_getfd pivot_root process_madvise query_module quotactl
 quotactl_fd reboot request_key set_mempolicy set_mempolicy_home_node setdomainname sethostname setns settimeofday stime
 swapoff swapon _sysctl sysfs syslog umount umount2 unshare uselib userfaultfd ustat vhangup vm86 vm86old
-""".split()
+"""
 
 #: per machine: calls that only exist there, and the architectures its kernel runs (libseccomp's names, its own first)
 _MACHINES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -93,11 +93,11 @@ def _argument(index: int, value: int, operation: str, value_two: int = 0) -> dic
 
 
 def profile(machine: str) -> dict[str, Any]:
-    """The `linux.seccomp` object for a machine of Go architecture name `machine` (OCI runtime spec, config-linux.md)."""
+    """The `linux.seccomp` object for a machine by its Go architecture (OCI runtime spec, config-linux.md)."""
     extra, architectures = _MACHINES.get(machine, ("", ()))
     allow = "SCMP_ACT_ALLOW"
     rules: list[dict[str, Any]] = [
-        {"names": _ALLOWED + extra.split(), "action": allow},
+        {"names": _ALLOWED_WORDS.split() + extra.split(), "action": allow},
         {"names": ["socket"], "action": allow, "args": [_argument(0, _AF_VSOCK, "SCMP_CMP_NE")]},
         *(
             {"names": ["personality"], "action": allow, "args": [_argument(0, value, "SCMP_CMP_EQ")]}
@@ -109,8 +109,8 @@ def profile(machine: str) -> dict[str, Any]:
             "action": allow,
             "args": [_argument(1 if machine == "s390x" else 0, _NAMESPACE_FLAGS, "SCMP_CMP_MASKED_EQ", 0)],
         },
-        # clone3 hides its flags behind a pointer: it gets the default answer, then the C library uses clone.
-        {"names": _REFUSED, "action": "SCMP_ACT_ERRNO", "errnoRet": _EPERM},
+        # clone3 hides its flags behind a pointer: it gets the default answer, and the C library uses clone.
+        {"names": _REFUSED_WORDS.split(), "action": "SCMP_ACT_ERRNO", "errnoRet": _EPERM},
     ]
     result: dict[str, Any] = {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": _ENOSYS, "syscalls": rules}
     if architectures:

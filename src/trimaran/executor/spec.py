@@ -16,21 +16,24 @@ from trimaran.linux.cgroups import Limits
 
 DEFAULT_HOSTNAME = "buildkitsandbox"
 DEFAULT_SHM_SIZE = 64 << 20
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108 - the container's own, not a temporary file of ours
 EMULATOR_PATH = "/dev/.trimaran-emulator"
 
-CAPABILITIES = (
+_DEFAULT_WORDS = (
     "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FSETID CAP_FOWNER CAP_MKNOD CAP_NET_RAW CAP_SETGID CAP_SETUID CAP_SETFCAP "
     "CAP_SETPCAP CAP_NET_BIND_SERVICE CAP_SYS_CHROOT CAP_KILL CAP_AUDIT_WRITE"
-).split()
-_ALL_CAPABILITIES = [
-    *CAPABILITIES,
-    *(
-        "CAP_DAC_READ_SEARCH CAP_LINUX_IMMUTABLE CAP_NET_BROADCAST CAP_NET_ADMIN CAP_IPC_LOCK CAP_IPC_OWNER "
-        "CAP_SYS_MODULE CAP_SYS_RAWIO CAP_SYS_PTRACE CAP_SYS_PACCT CAP_SYS_ADMIN CAP_SYS_BOOT CAP_SYS_NICE "
-        "CAP_SYS_RESOURCE CAP_SYS_TIME CAP_SYS_TTY_CONFIG CAP_LEASE CAP_AUDIT_CONTROL CAP_MAC_OVERRIDE CAP_MAC_ADMIN "
-        "CAP_SYSLOG CAP_WAKE_ALARM CAP_BLOCK_SUSPEND CAP_AUDIT_READ CAP_PERFMON CAP_BPF CAP_CHECKPOINT_RESTORE"
-    ).split(),
-]
+)
+CAPABILITIES = tuple(_DEFAULT_WORDS.split())
+#: every capability at its number (linux/capability.h)
+_ALL_WORDS = (
+    "CAP_CHOWN CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER CAP_FSETID CAP_KILL CAP_SETGID CAP_SETUID "
+    "CAP_SETPCAP CAP_LINUX_IMMUTABLE CAP_NET_BIND_SERVICE CAP_NET_BROADCAST CAP_NET_ADMIN CAP_NET_RAW "
+    "CAP_IPC_LOCK CAP_IPC_OWNER CAP_SYS_MODULE CAP_SYS_RAWIO CAP_SYS_CHROOT CAP_SYS_PTRACE CAP_SYS_PACCT "
+    "CAP_SYS_ADMIN CAP_SYS_BOOT CAP_SYS_NICE CAP_SYS_RESOURCE CAP_SYS_TIME CAP_SYS_TTY_CONFIG CAP_MKNOD "
+    "CAP_LEASE CAP_AUDIT_WRITE CAP_AUDIT_CONTROL CAP_SETFCAP CAP_MAC_OVERRIDE CAP_MAC_ADMIN CAP_SYSLOG "
+    "CAP_WAKE_ALARM CAP_BLOCK_SUSPEND CAP_AUDIT_READ CAP_PERFMON CAP_BPF CAP_CHECKPOINT_RESTORE"
+)
+_ALL_CAPABILITIES = tuple(_ALL_WORDS.split())
 
 _MASKED = (
     "/proc/acpi",
@@ -47,7 +50,6 @@ _MASKED = (
     "/sys/fs/selinux",
 )
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
-_DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 
 Network = Literal["host", "none", "private"]
 Security = Literal["sandbox", "insecure"]
@@ -84,7 +86,7 @@ class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One process on a rootfs. `environment` is all it sees: nothing of ours is added.
 
     `emulator`: path on this machine of a QEMU to start the program with, where binfmt_misc cannot. `network_namespace`:
-    path of a prepared one (network `private`).
+    path of a prepared one (network `private`), `nameservers` its resolvers.
     """
 
     args: tuple[str, ...]
@@ -97,6 +99,7 @@ class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
     mounts: tuple[Mount, ...] = ()
     network: Network = "host"
     network_namespace: str = ""
+    nameservers: tuple[str, ...] = ()
     security: Security = "sandbox"
     ulimits: tuple[Ulimit, ...] = ()
     shm_size: int = DEFAULT_SHM_SIZE
@@ -108,12 +111,16 @@ class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """What of the machine decides the form of a spec. `machine`: its Go architecture. `tty_group`: gid 5 exists inside."""
+    """What of the machine decides the form of a spec.
+
+    `machine`: its Go architecture. `tty_group`: gid 5 exists inside. `capabilities`: the ones we have, as a bit set.
+    """
 
     machine: str
     user_namespace: bool = False
     can_mknod: bool = False
     tty_group: bool = True
+    capabilities: int = (1 << 64) - 1
 
 
 def runtime_config(
@@ -152,9 +159,10 @@ def runtime_config(
 
 def capabilities(spec: ExecSpec, host: Host) -> list[str]:
     """What root inside may do. MKNOD goes where nothing keeps a made node from being opened."""
+    ours = {name for number, name in enumerate(_ALL_CAPABILITIES) if host.capabilities >> number & 1}
     if spec.security == "insecure":
-        return _ALL_CAPABILITIES
-    return [name for name in CAPABILITIES if name != "CAP_MKNOD" or host.can_mknod]
+        return [name for name in _ALL_CAPABILITIES if name in ours]
+    return [name for name in CAPABILITIES if name in ours and (name != "CAP_MKNOD" or host.can_mknod)]
 
 
 def _process(spec: ExecSpec, host: Host, console: tuple[int, int]) -> dict[str, Any]:
@@ -210,7 +218,7 @@ def _mounts(spec: ExecSpec, host: Host, hosts_file: str, resolver_file: str) -> 
         _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
         _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", *terminals),
-        _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", f"size={spec.shm_size}"),
+        _mount(_SHARED_MEMORY, "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", f"size={spec.shm_size}"),
         _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
         _system_mount(spec, host, insecure=insecure),
     ]
@@ -229,7 +237,7 @@ def _mounts(spec: ExecSpec, host: Host, hosts_file: str, resolver_file: str) -> 
 
 
 def _system_mount(spec: ExecSpec, host: Host, *, insecure: bool) -> dict[str, Any]:
-    """/sys: a new sysfs belongs to a network namespace, so a user namespace without its own can only show the old one."""
+    """/sys: a new sysfs belongs to a network namespace, a user namespace without its own can only show the old."""
     access = "rw" if insecure else "ro"
     if host.user_namespace and spec.network == "host":
         return _mount("/sys", "bind", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro")
@@ -247,9 +255,8 @@ def _user_mount(mount: Mount) -> dict[str, Any]:
     return _mount(mount.target, "bind", mount.source, *options)
 
 
-_ULIMITS = frozenset(
-    "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack".split()
-)
+_ULIMIT_WORDS = "core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
+_ULIMITS = frozenset(_ULIMIT_WORDS.split())
 
 
 def _check(spec: ExecSpec) -> None:

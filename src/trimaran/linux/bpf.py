@@ -89,7 +89,7 @@ def _bpf(command: int, attribute: bytes) -> int:
 
 
 def attach_device_filter(group: int) -> None:
-    """Filter the devices of the group whose folder is `group`. OSError where the kernel or our rights do not allow it."""
+    """Filter the devices of the group whose folder is `group`. OSError where kernel or rights do not allow it."""
     code = ctypes.create_string_buffer(device_program(), len(device_program()))
     licence = ctypes.create_string_buffer(b"Apache-2.0")
     count = len(device_program()) // 8

@@ -188,11 +188,11 @@ def step_group(name: str, limits: Limits) -> Iterator[str]:
     needed = {controller for controller, _, _ in rows}
     if root is None:
         raise Unsupported("limit a step: no cgroup v2 hierarchy here", hint="build without resource limits")
-    missing = needed - _available(root)
+    missing = needed - controllers(root)
     if missing:
         raise Unsupported(
             f"limit a step: cgroup v2 has no controller {', '.join(sorted(missing))} here",
-            hint="the controllers are in use by cgroup v1 or not delegated; boot with systemd.unified_cgroup_hierarchy=1",
+            hint="controllers are in use by cgroup v1 or not delegated; boot with systemd.unified_cgroup_hierarchy=1",
         )
     base = f"{root}/trimaran"
     folder = f"{base}/{name}"
@@ -218,7 +218,8 @@ def step_group(name: str, limits: Limits) -> Iterator[str]:
         remove_tree(folder)
 
 
-def _available(folder: str) -> set[str]:
+def controllers(folder: str) -> set[str]:
+    """The controllers that groups below `folder` can use."""
     with open(f"{folder}/cgroup.controllers", encoding="ascii") as file:
         return set(file.read().split())
 

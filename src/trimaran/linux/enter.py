@@ -28,7 +28,7 @@ class Entered(msgspec.Struct, frozen=True):
     """What we have inside.
 
     `rootless`: we are not root on the machine. `subuids`: more than one user exists inside, so RUN can act as root and
-    others. `cgroups`: what is mounted at /sys/fs/cgroup. `confinement`: whose `filtered()` says whether device access of
+    others. `cgroups`: what is mounted at /sys/fs/cgroup. `confinement`: its `filtered()` says whether device access of
     everything started here is filtered.
     """
 
@@ -62,11 +62,16 @@ def describe() -> Entered:
 
 def has_capability(number: int) -> bool:
     """Whether the capability is effective in this process."""
+    return bool(capabilities() >> number & 1)
+
+
+def capabilities() -> int:
+    """The effective capabilities of this process, a bit per number."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as file:
         for line in file:
             if line.startswith("CapEff:"):
-                return bool(int(line.split()[1], 16) >> number & 1)
-    return False
+                return int(line.split()[1], 16)
+    return 0
 
 
 def enter(*, rootless: bool | None = None, terminal: bool = False) -> Entered:

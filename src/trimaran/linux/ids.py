@@ -1,4 +1,4 @@
-"""Ranges of subordinate users and groups: /etc/subuid and /etc/subgid, and the maps of a user namespace made of them."""
+"""Ranges of subordinate users and groups: /etc/subuid and /etc/subgid, and the maps made of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class IdRange(msgspec.Struct, frozen=True):
 
 
 def parse_subordinate(text: str, name: str, uid: int) -> tuple[tuple[int, int], ...]:
-    """The (start, length) ranges that belong to the account, by name or number (subuid(5)); bad lines are passed over."""
+    """The (start, length) ranges that belong to the account, by name or number (subuid(5)); bad lines are skipped."""
     ranges = []
     for line in text.splitlines():
         fields = line.strip().split(":")

@@ -1,7 +1,7 @@
 """Mounts as context managers: made on entry, detached on exit, whatever happens between.
 
-Law: called in the mount namespace that `enter` made (or that a test unshared), never in the machine's own. Option values
-never travel through one comma-joined string that a path could break out of: the new mount API takes them one by one.
+Law: called in the mount namespace that `enter` made (or that a test unshared), never in the machine's own. Values do
+not travel in one comma-joined string that a path could break out of: the new mount API takes them one by one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def overlay(
     volatile: bool = False,
     nodev: bool = False,
 ) -> Iterator[str]:
-    """Mount the stack `lowers` (topmost first; paths or folder descriptors) at `target`, writable when `upper` is given.
+    """Mount the stack `lowers` (topmost first; paths or folder descriptors) at `target`, writable with an `upper`.
 
     One lower without an upper is a read-only bind mount: overlayfs wants two. `volatile` skips syncing of the upper
     (the caller syncs its file system itself); `work/work/incompat/volatile` then tells that it was used. In a user
@@ -170,7 +170,7 @@ def _refused(kind: str, target: str, error: OSError) -> MountFailed:
 
 
 def _short_path(stack: ExitStack, folder: str | int) -> str:
-    """A path without a separator overlayfs would split at, short enough for fsconfig; held open until the mount is made."""
+    """A path without a mark overlayfs would split at, short enough for fsconfig; held open until the mount is made."""
     if isinstance(folder, int):
         return f"/proc/self/fd/{folder}"
     if len(os.fsencode(folder)) <= _FSCONFIG_LIMIT and not any(mark in folder for mark in ":,\\"):

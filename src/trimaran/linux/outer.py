@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal, NoReturn
 
 import msgspec
@@ -61,10 +62,8 @@ def decide(state: State, number: int, now: float) -> tuple[State, Action]:
 def watch(pid: int, *, alive: int, confinement: Confinement, terminal: bool) -> NoReturn:
     """Serve the inner process `pid` until it ends, then end alike. Signals of FORWARDED and SIGCHLD are blocked."""
     _ = alive  # held open: its closing tells the inner process that we died before it could ask the kernel
-    try:
+    with suppress(OSError):  # it did so itself, or is gone
         os.setpgid(pid, pid)
-    except OSError:
-        pass  # it did so itself, or is gone
     confinement.make(pid)
     state = State()
     while True:
@@ -122,10 +121,8 @@ def _stop(pid: int, *, terminal: bool) -> None:
 
 
 def _kill(pid: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it has just ended; its status is ours to read
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass  # it has just ended; its status is ours to read
 
 
 def take_foreground(group: int) -> None:
