@@ -19,6 +19,9 @@ from trimaran.errors import Location, Unsupported, UsageError
 from trimaran.graph.frontend import Bridge, Built, FrontendRequest, FrontendResult
 from trimaran.platforms import Platform
 
+IGNORE_NAME = "dockerignore.name"
+IGNORE_DATA = "dockerignore.data"
+"""Result metadata for whoever has to explain a missing source (`ignore.explain_exclusion`)."""
 NETWORKS = ("", "default", "sandbox", "host", "none")
 
 
@@ -39,7 +42,10 @@ async def convert(request: FrontendRequest, bridge: Bridge) -> FrontendResult:
     for graph in graphs:
         dispatch_stages(graph)
     drafts.finish()
-    return FrontendResult(built=tuple(_built(graph) for graph in graphs))
+    metadata = ((IGNORE_NAME, shared.ignore.filename.encode()), (IGNORE_DATA, shared.ignore.source))
+    return FrontendResult(
+        built=tuple(_built(graph) for graph in graphs), metadata=metadata if shared.ignore.lines else ()
+    )
 
 
 async def _ignore(request: FrontendRequest, loaded: Loaded, bridge: Bridge) -> IgnoreFile | None:
