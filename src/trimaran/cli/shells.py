@@ -32,59 +32,73 @@ def _names(flag: Flag) -> list[str]:
     return [f"--{flag.name}", *([f"-{flag.shorthand}"] if flag.shorthand else [])]
 
 
-def bash() -> str:
-    words = _words()
-    cases = [f'        "{group}") words="{text}" ;;' for group, text in words.items()]
-    flags, values, takers, places = [], [], [], []
-    for name, command in _commands():
-        shown = [word for flag in _flags(command) for word in _names(flag)]
-        flags.append(f'        "{name}") flags="{" ".join([*shown, "--help"])}" ;;')
-        for flag in _flags(command):
-            if flag.kind == "bool":
-                continue
-            patterns = "|".join(f'"{name} {word}"' for word in _names(flag))
-            takers.append(patterns)
-            if flag.choices:
-                values.append(f"        {patterns}) words={shlex.quote(' '.join(flag.choices))} ;;")
-            elif flag.completes in {"file", "folder"}:
-                values.append(f"        {patterns}) files={flag.completes} ;;")
-        if command.completes in {"file", "folder"}:
-            places.append(f'        "{name}") files={command.completes} ;;')
-    newline = "\n"
-    return f"""# bash completion of {PROGRAM}
-_{PROGRAM}() {{
-    local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}"
+_BASH = """# bash completion of @PROGRAM@
+_@PROGRAM@() {
+    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
     local command="" words="" flags="" files="" word index
     for ((index = 1; index < COMP_CWORD; index++)); do
-        word="${{COMP_WORDS[index]}}"
+        word="${COMP_WORDS[index]}"
         [[ $word == -* ]] && continue
         case "$command" in
             "") command="$word" ;;
-            {"|".join(commands.GROUPS) or '" "'}) command="$command $word" ;;
+            @GROUPS@) command="$command $word" ;;
         esac
     done
     case "$command $previous" in
-{newline.join(values)}
+@VALUES@
     esac
     if [[ -n $words ]]; then COMPREPLY=($(compgen -W "$words" -- "$current")); return; fi
     if [[ $files == folder ]]; then COMPREPLY=($(compgen -d -- "$current")); return; fi
     if [[ $files == file ]]; then COMPREPLY=($(compgen -f -- "$current")); return; fi
     if [[ $current == -* ]]; then
-        flags="{" ".join(_ROOT)}"
+        flags="@ROOT@"
         case "$command" in
-{newline.join(flags)}
+@FLAGS@
         esac
         COMPREPLY=($(compgen -W "$flags" -- "$current")); return
     fi
     case "$command" in
-{newline.join(cases)}
-{newline.join(places)}
+@WORDS@
     esac
     if [[ $files == folder ]]; then COMPREPLY=($(compgen -d -- "$current")); return; fi
     COMPREPLY=($(compgen -W "$words" -- "$current"))
-}}
-complete -o filenames -F _{PROGRAM} {PROGRAM}
+}
+complete -o filenames -F _@PROGRAM@ @PROGRAM@
 """
+
+
+def bash() -> str:
+    words = [f'        "{group}") words="{text}" ;;' for group, text in _words().items()]
+    flags: list[str] = []
+    values: list[str] = []
+    for name, command in _commands():
+        shown = [word for flag in _flags(command) for word in _names(flag)]
+        flags.append(f'        "{name}") flags="{" ".join([*shown, "--help"])}" ;;')
+        values += [line for flag in _flags(command) if (line := _bash_value(name, flag))]
+        if command.completes in {"file", "folder"}:
+            words.append(f'        "{name}") files={command.completes} ;;')
+    parts = {
+        "PROGRAM": PROGRAM,
+        "GROUPS": "|".join(commands.GROUPS),
+        "ROOT": " ".join(_ROOT),
+        "VALUES": "\n".join(values),
+        "FLAGS": "\n".join(flags),
+        "WORDS": "\n".join(words),
+    }
+    text = _BASH
+    for word, replacement in parts.items():
+        text = text.replace(f"@{word}@", replacement)
+    return text
+
+
+def _bash_value(name: str, flag: Flag) -> str:
+    """The line that says what may follow a flag; "" when anything may."""
+    patterns = "|".join(f'"{name} {word}"' for word in _names(flag))
+    if flag.kind != "bool" and flag.choices:
+        return f"        {patterns}) words={shlex.quote(' '.join(flag.choices))} ;;"
+    if flag.completes in {"file", "folder"}:
+        return f"        {patterns}) files={flag.completes} ;;"
+    return ""
 
 
 def zsh() -> str:
