@@ -4,6 +4,7 @@ import errno
 import os
 
 import pytest
+from contracts import blobs as contract
 
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, NotFound, Unavailable
@@ -121,3 +122,8 @@ def test_a_full_disk_is_said_to_be_full(store, run, monkeypatch):
     assert "prune" in caught.value.hint
     monkeypatch.undo()
     assert run(ingest(store.content, b"x" * 5000)) == described(b"x" * 5000)
+
+
+@pytest.mark.parametrize("check", [*contract.ALL, contract.sha512], ids=lambda check: check.__name__)
+def test_contract(store, run, check):
+    run(check(store.content))

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from trimaran import aio
@@ -22,6 +22,7 @@ from trimaran.oci.blobs import CHUNK
 from trimaran.oci.descriptor import Descriptor
 from trimaran.store.database import Database
 from trimaran.store.failpoints import reached
+from trimaran.store.locks import guarded
 from trimaran.store.pins import Pins
 
 _INLINE = 64 << 10
@@ -33,6 +34,7 @@ class Content:
 
     def __init__(self, root: str, database: Database, pins: Pins) -> None:
         self._root = os.path.join(root, "blobs")
+        self._collector = os.path.join(root, "gc.lock")
         self._database = database
         self._pins = pins
 
@@ -99,7 +101,7 @@ class Content:
     async def ingest(self, media_type: str, expected: Descriptor | None = None) -> AsyncIterator[BlobSink]:
         skip = expected is not None and await self.has(expected)
         with self.writer(media_type, expected, keep=not skip) as writer:
-            yield BlobSink(writer)
+            yield BlobSink(writer, present=skip)
 
     @contextmanager
     def writer(self, media_type: str, expected: Descriptor | None = None, *, keep: bool = True) -> Iterator[BlobWriter]:
@@ -115,6 +117,10 @@ class Content:
         with self.writer(media_type) as writer:
             writer.write(data)
             return writer.commit()
+
+    def collector_waits(self) -> AbstractContextManager[None]:
+        """Held between giving bytes their name and inserting their row: the garbage collector does not look then."""
+        return guarded(self._collector, exclusive=False)
 
     def _temporary(self) -> str:
         return self._pins.temporary("blob")
@@ -173,8 +179,10 @@ class BlobReader:
 class BlobSink:
     """`BlobWriter` for the loop."""
 
-    def __init__(self, writer: BlobWriter) -> None:
+    def __init__(self, writer: BlobWriter, *, present: bool) -> None:
         self._writer = writer
+        self.present = present
+        """Whether the bytes are here already: see `oci.blobs.is_present`."""
 
     async def write(self, data: bytes) -> None:
         if len(data) <= _INLINE:
@@ -235,6 +243,8 @@ class BlobWriter:
 
     def commit(self, expected: Descriptor | None = None) -> Descriptor:
         """Verify, make durable, insert the row; the descriptor of what was written."""
+        if not self._keep and not self.size and self._expected is not None:
+            return self._expected
         digest = self.digest
         for promise in (expected, self._expected):
             if promise is not None and (promise.digest != digest or promise.size != self.size):
@@ -251,10 +261,11 @@ class BlobWriter:
             fd = self._open()
             os.fsync(fd)
             reached("blob synced")
-            content._place(self._path, digest)  # noqa: SLF001
-        self._path = ""
-        reached("blob placed")
-        content._insert(descriptor).result()  # noqa: SLF001
+            with content.collector_waits():
+                content._place(self._path, digest)  # noqa: SLF001
+                self._path = ""
+                reached("blob placed")
+                content._insert(descriptor).result()  # noqa: SLF001
         reached("blob row")
         return descriptor
 

@@ -46,6 +46,6 @@ class LastUse:
             return
 
     def of(self, kind: str) -> dict[str, tuple[int, int]]:
-        """Id → (nanoseconds since the epoch, times used), for all of a kind."""
+        """Id → (nanoseconds since the epoch, times used), for all of a kind, as far as it is written."""
         rows = self._database.query("SELECT id, at, count FROM fast.used WHERE kind=?", (kind,))
         return {identifier: (at, count) for identifier, at, count in rows}

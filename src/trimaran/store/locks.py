@@ -79,3 +79,14 @@ def locked_in_thread(cancel: Cancel, path: str) -> Iterator[None]:
         yield
     finally:
         release(fd, path)
+
+
+@contextmanager
+def guarded(path: str, *, exclusive: bool) -> Iterator[None]:
+    """Hold a lock that many may share or one may have, for a moment. The file stays. Blocks: for disk functions."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(fd)

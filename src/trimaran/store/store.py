@@ -12,6 +12,7 @@ from trimaran.aio import Cancel
 from trimaran.errors import Cancelled, NotFound
 from trimaran.store.content import Content, disk_errors
 from trimaran.store.database import Database, open_database
+from trimaran.store.gc import Collector
 from trimaran.store.images import Images
 from trimaran.store.last_use import LastUse
 from trimaran.store.layers import Layers
@@ -40,6 +41,7 @@ class Store:
         self.records = Records(root, database, self.last_use)
         self.images = Images(database, self.content)
         self.stat_cache = StatCache(database)
+        self.collector = Collector(root, database, self.last_use)
         self._sweeper: threading.Thread | None = None
         self._stop = Cancel()
 

@@ -13,6 +13,7 @@ import time
 from trimaran.store.content import disk_errors
 from trimaran.store.database import Database
 from trimaran.store.failpoints import reached
+from trimaran.store.locks import guarded
 from trimaran.store.pins import Pins
 
 PLAIN = "plain"
@@ -32,6 +33,7 @@ class SnapshotFolders:
 
     def __init__(self, root: str, database: Database, pins: Pins, *, user_xattrs: bool) -> None:
         self._root = os.path.join(root, "snapshots")
+        self._collector = os.path.join(root, "gc.lock")
         self._database = database
         self._pins = pins
         self._boot: str | None = None
@@ -83,17 +85,18 @@ class SnapshotFolders:
             assert cursor.lastrowid is not None
             return cursor.lastrowid
 
-        number = self._database.write_now(number_it)
-        reached("snapshot numbered")
-        path = os.path.join(self._root, str(number))
-        with disk_errors("keep snapshot"):
-            os.rename(temporary, path)
-        reached("snapshot renamed")
+        with guarded(self._collector, exclusive=False):
+            number = self._database.write_now(number_it)
+            reached("snapshot numbered")
+            path = os.path.join(self._root, str(number))
+            with disk_errors("keep snapshot"):
+                os.rename(temporary, path)
+            reached("snapshot renamed")
 
-        def publish(connection: sqlite3.Connection) -> None:
-            connection.execute("UPDATE snapshots SET layer=?, boot=? WHERE number=?", (layer, self.boot, number))
+            def publish(connection: sqlite3.Connection) -> None:
+                connection.execute("UPDATE snapshots SET layer=?, boot=? WHERE number=?", (layer, self.boot, number))
 
-        self._database.write_now(publish)
+            self._database.write_now(publish)
         reached("snapshot row")
         return path
 

@@ -1,0 +1,201 @@
+"""Deleting layers and blobs that nobody needs, while builds go on.
+
+Law: condemn rows, read the pins of living builds, then delete what is still condemned: rows first, then files. Builds
+pin before they look, and take condemned rows for missing. A stack is deleted from its top.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import msgspec
+
+from trimaran.aio import Cancel
+from trimaran.digest import Digest
+from trimaran.store.database import Database, marks
+from trimaran.store.failpoints import reached
+from trimaran.store.last_use import LastUse
+from trimaran.store.locks import guarded
+from trimaran.store.pins import live_pins
+from trimaran.store.prune import PruneOptions, candidates, keep_bytes
+from trimaran.store.removal import remove_tree
+from trimaran.store.usage import UsageRecord, usage
+
+
+class Collector:
+    """The store's garbage collector, for disk functions."""
+
+    def __init__(self, root: str, database: Database, last_use: LastUse) -> None:
+        self._root = root
+        self._database = database
+        self._last_use = last_use
+
+    def usage(self, cancel: Cancel) -> list[UsageRecord]:
+        """What `du` shows, largest first."""
+        return usage(cancel, self._root, self._database, self._last_use)
+
+    def prune(self, cancel: Cancel, options: PruneOptions) -> Iterator[UsageRecord]:
+        """Delete what `options` let go; each record when its bytes are gone, with the size that was freed."""
+        records = self.usage(cancel)
+        total = sum(record.size for record in records)
+        keep = keep_bytes(options, total=total, free=self._free())
+        waiting = candidates(records, options, now=time.time_ns())
+        while waiting and (keep is None or total > keep):
+            cancel.check()
+            below = self._needed()
+            free = [record for record in waiting if record.id not in below]
+            chosen = free if keep is None else free[:1]
+            if not chosen:
+                break
+            for record in self._delete(cancel, chosen):
+                total -= record.size
+                yield record
+            gone = {record.id for record in chosen}
+            waiting = [record for record in waiting if record.id not in gone]
+        self.sweep(cancel)
+
+    def _free(self) -> int:
+        status = os.statvfs(self._root)
+        return status.f_bavail * status.f_frsize
+
+    def _needed(self) -> set[str]:
+        """Layers that others stand on."""
+        rows = self._database.query("SELECT parents FROM layers WHERE parents != '' AND NOT condemned")
+        return {parent for (parents,) in rows for parent in parents.split()}
+
+    def _delete(self, cancel: Cancel, chosen: list[UsageRecord]) -> Iterator[UsageRecord]:
+        names = [record.id for record in chosen]
+        self._database.write_now(
+            lambda connection: connection.executemany(
+                "UPDATE layers SET condemned=1 WHERE id=?", [(name,) for name in names]
+            )
+        )
+        reached("gc condemned")
+        trash: list[str] = []
+        with guarded(os.path.join(self._root, "gc.lock"), exclusive=True):
+            pins = live_pins(self._root)
+            freed = self._database.write_now(lambda connection: self._delete_rows(connection, chosen, pins, trash))
+            reached("gc rows")
+            self._delete_blobs()
+        for path in trash:
+            remove_tree(cancel, path)
+        reached("gc files")
+        yield from freed
+
+    def _delete_rows(
+        self, connection: sqlite3.Connection, chosen: list[UsageRecord], pins: set[str], trash: list[str]
+    ) -> list[UsageRecord]:
+        freed = []
+        for record in chosen:
+            condemned = connection.execute("SELECT condemned FROM layers WHERE id=?", (record.id,)).fetchone()
+            if condemned is None or not condemned[0]:
+                continue  # a build made it anew meanwhile
+            if f"layer:{record.id}" in pins:
+                connection.execute("UPDATE layers SET condemned=0 WHERE id=?", (record.id,))
+                continue
+            rows = connection.execute("SELECT number, size FROM snapshots WHERE layer=?", (record.id,)).fetchall()
+            trash += [os.path.join(self._root, "snapshots", str(number)) for number, _ in rows]
+            if _delete_layer(connection, record.id, keep_images=record.shared):
+                freed.append(record)
+            elif rows:
+                freed.append(msgspec.structs.replace(record, size=sum(max(size, 0) for _, size in rows)))
+        return freed
+
+    def _delete_blobs(self) -> None:
+        """Blobs that no layer, image or living build has. The collector's lock is held: no row is being inserted."""
+        condemn = (
+            "UPDATE blobs SET condemned=1 WHERE digest NOT IN (SELECT digest FROM layer_blobs)"
+            " AND digest NOT IN (SELECT digest FROM image_blobs)"
+        )
+        self._database.execute(condemn).result()
+        pins = live_pins(self._root)
+
+        def job(connection: sqlite3.Connection) -> list[str]:
+            rows = connection.execute("SELECT digest FROM blobs WHERE condemned").fetchall()
+            gone = [digest for (digest,) in rows if f"blob:{digest}" not in pins]
+            connection.executemany("DELETE FROM blobs WHERE digest=?", [(digest,) for digest in gone])
+            connection.execute("UPDATE blobs SET condemned=0 WHERE condemned")
+            return gone
+
+        for name in self._database.write_now(job):
+            digest = Digest(name)
+            with suppress(OSError):
+                os.unlink(os.path.join(self._root, "blobs", digest.algorithm, digest.hex))
+
+    def sweep(self, cancel: Cancel) -> None:
+        """Remove what crashes left: files without rows, rows without files, rows of layers that have no bytes."""
+        trash: list[str] = []
+        with guarded(os.path.join(self._root, "gc.lock"), exclusive=True):
+            self._delete_blobs()
+            pins = live_pins(self._root)
+            self._sweep_blob_files(cancel, pins)
+            trash += self._sweep_snapshots()
+            self._database.write_now(lambda connection: _sweep_layers(connection, pins))
+        for path in trash:
+            remove_tree(cancel, path)
+
+    def _sweep_blob_files(self, cancel: Cancel, pins: set[str]) -> None:
+        folder = os.path.join(self._root, "blobs")
+        for algorithm in os.listdir(folder):
+            names = os.listdir(os.path.join(folder, algorithm))
+            for start in range(0, len(names), 500):
+                cancel.check()
+                some = [f"{algorithm}:{name}" for name in names[start : start + 500]]
+                rows = self._database.query(f"SELECT digest FROM blobs WHERE digest IN ({marks(some)})", tuple(some))  # noqa: S608
+                known = {row[0] for row in rows}
+                for digest in some:
+                    if digest not in known and f"blob:{digest}" not in pins:
+                        with suppress(OSError):
+                            os.unlink(os.path.join(folder, algorithm, digest.partition(":")[2]))
+
+    def _sweep_snapshots(self) -> list[str]:
+        """Folders without a row; a row exists before its folder does. Rows whose build died before it was filled."""
+        folder = os.path.join(self._root, "snapshots")
+        names = os.listdir(folder)
+        live = set(os.listdir(os.path.join(self._root, "live")))
+
+        def job(connection: sqlite3.Connection) -> set[str]:
+            for number, layer in connection.execute("SELECT number, layer FROM snapshots WHERE boot=''").fetchall():
+                build = layer.rpartition("/temp/")[2].partition("/")[0]
+                if build not in live:
+                    connection.execute("DELETE FROM snapshots WHERE number=?", (number,))
+            return {str(number) for (number,) in connection.execute("SELECT number FROM snapshots")}
+
+        known = self._database.write_now(job)
+        return [os.path.join(folder, name) for name in names if name not in known]
+
+
+def _delete_layer(connection: sqlite3.Connection, layer: str, *, keep_images: bool) -> bool:
+    """All rows of a layer; with `keep_images` those stay (False) that a named image needs to be run or pushed."""
+    connection.execute("DELETE FROM snapshots WHERE layer=?", (layer,))
+    if keep_images:
+        connection.execute(
+            "DELETE FROM layer_blobs WHERE layer=? AND digest NOT IN (SELECT digest FROM image_blobs)", (layer,)
+        )
+        if connection.execute("SELECT 1 FROM layer_blobs WHERE layer=?", (layer,)).fetchone():
+            connection.execute("UPDATE layers SET condemned=0 WHERE id=?", (layer,))
+            return False
+    connection.execute("DELETE FROM layer_blobs WHERE layer=?", (layer,))
+    connection.execute("DELETE FROM layer_files WHERE layer=?", (layer,))
+    connection.execute("DELETE FROM records WHERE key IN (SELECT key FROM record_layers WHERE layer=?)", (layer,))
+    connection.execute("DELETE FROM record_layers WHERE layer=?", (layer,))
+    connection.execute("DELETE FROM layers WHERE id=?", (layer,))
+    connection.execute("DELETE FROM fast.used WHERE kind='layer' AND id=?", (layer,))
+    return True
+
+
+def _sweep_layers(connection: sqlite3.Connection, pins: set[str]) -> None:
+    """Layers that were condemned by a collector that died, or that never got bytes."""
+    connection.execute("UPDATE layers SET condemned=0 WHERE condemned")
+    rows = connection.execute(
+        "SELECT id FROM layers WHERE id NOT IN (SELECT layer FROM snapshots)"
+        " AND id NOT IN (SELECT layer FROM layer_blobs)"
+    ).fetchall()
+    for (layer,) in rows:
+        if f"layer:{layer}" not in pins:
+            _delete_layer(connection, layer, keep_images=False)
+    connection.execute("DELETE FROM origins WHERE digest NOT IN (SELECT digest FROM layer_blobs)")

@@ -1,0 +1,110 @@
+"""Which layers go first: BuildKit's rules for `prune` and for its garbage collection policies. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+import msgspec
+
+from trimaran.errors import UsageError
+from trimaran.store.usage import INTERNAL, UsageRecord
+
+
+class PruneOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Sizes in bytes, 0: not asked for. Without any size everything that matches goes; with one, the least used first,
+    until the store fits.
+    """
+
+    all: bool = False
+    """Also internal records, and the unpacked folders of layers that named images have."""
+    filters: tuple[str, ...] = ()
+    """Each `key`, `key=value`, `key==value`, `key!=value` or `key~=regex`; all, also those joined by commas, must hold."""
+    keep_duration: int = 0
+    """Nanoseconds: what was used since stays."""
+    reserved: int = 0
+    max_used: int = 0
+    min_free: int = 0
+
+
+def keep_bytes(options: PruneOptions, *, total: int, free: int) -> int | None:
+    """How large the store may stay; None when everything that matches goes."""
+    if not (options.max_used or options.reserved or options.min_free):
+        return None
+    keep = options.max_used
+    excess = options.min_free - free
+    if excess > 0:
+        keep = min(keep, total - excess) if keep else total - excess
+    elif not keep:
+        keep = total if options.min_free else 0
+    return max(keep, options.reserved)
+
+
+def candidates(records: Sequence[UsageRecord], options: PruneOptions, *, now: int) -> list[UsageRecord]:
+    """What may go, first to go first."""
+    wanted = [parse_filter(text) for given in options.filters for text in given.split(",") if text]
+    fitting = [
+        record
+        for record in records
+        if not record.in_use
+        and (options.all or not (record.shared or record.type == INTERNAL))
+        and not (options.keep_duration and now - max(record.last_used, record.created) < options.keep_duration)
+        and all(holds(record) for holds in wanted)
+    ]
+    return _least_used_first(fitting)
+
+
+def _least_used_first(records: Iterable[UsageRecord]) -> list[UsageRecord]:
+    """By the sum of both ranks, time of last use and count of uses, each from 0 to 1, as BuildKit orders them."""
+    found = list(records)
+    by_time = {at: rank for rank, at in enumerate(sorted({_last(record) for record in found}))}
+    by_count = {count: rank for rank, count in enumerate(sorted({record.usage_count for record in found}))}
+
+    def score(record: UsageRecord) -> tuple[float, int, str]:
+        rank = by_time[_last(record)] / max(1, len(by_time) - 1)
+        rank += by_count[record.usage_count] / max(1, len(by_count) - 1)
+        return rank, _last(record), record.id
+
+    return sorted(found, key=score)
+
+
+def _last(record: UsageRecord) -> int:
+    return record.last_used or record.created
+
+
+_KEYS = ("id", "parents", "description", "type", "inuse", "mutable", "immutable", "shared", "private")
+
+
+def parse_filter(text: str) -> Callable[[UsageRecord], bool]:
+    """UsageError for an unknown key or a broken regular expression."""
+    match = re.fullmatch(r"\s*([a-z-]+)\s*(?:(==|=|!=|~=)(.*))?", text, re.DOTALL)
+    if match is None or match[1] not in _KEYS:
+        raise UsageError(f"parse filter {text!r}: unknown key", hint=f"known are {', '.join(_KEYS)}")
+    key, operator, value = match[1], match[2], (match[3] or "").strip('"')
+    if operator is None:
+        return lambda record: any(_values(record, key))
+    if operator == "~=":
+        try:
+            pattern = re.compile(value)
+        except re.error as error:
+            raise UsageError(f"parse filter {text!r}: {error}") from error
+        return lambda record: any(pattern.search(each) for each in _values(record, key))
+    if operator == "!=":
+        return lambda record: value not in _values(record, key)
+    return lambda record: value in _values(record, key)
+
+
+def _values(record: UsageRecord, key: str) -> tuple[str, ...]:
+    """A flag that does not hold has the empty value, as containerd's filters see absent fields."""
+    flags = {
+        "inuse": record.in_use,
+        "mutable": record.mutable,
+        "immutable": not record.mutable,
+        "shared": record.shared,
+        "private": not record.shared,
+    }
+    if key in flags:
+        return ("true",) if flags[key] else ("",)
+    if key == "parents":
+        return record.parents
+    return (str(getattr(record, key)),)
