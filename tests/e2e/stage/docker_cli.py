@@ -1,0 +1,73 @@
+"""The docker CLI with its own buildx, unpacked from a newer Debian suite into a folder: nothing is installed by it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SUITE = "sid"
+PACKAGES = ("docker-cli", "docker-buildx")
+MIRROR = "http://deb.debian.org/debian"
+LEAST = 23
+
+
+class DockerCli:
+    """`program` is docker itself, `buildx` the plugin that came with it."""
+
+    def __init__(self, program: Path, buildx: Path) -> None:
+        self.program = program
+        self.buildx = buildx
+
+    @classmethod
+    def prepare(cls, folder: Path) -> DockerCli:
+        """The machine's own where it is new enough and has buildx, else one unpacked below `folder`, once."""
+        own = shutil.which("docker")
+        plugin = Path("/usr/libexec/docker/cli-plugins/docker-buildx")
+        if own and plugin.exists() and _major(own) >= LEAST:
+            return cls(Path(own), plugin)
+        root = folder / "root"
+        found = cls(root / "usr/bin/docker", root / "usr/libexec/docker/cli-plugins/docker-buildx")
+        if not (found.program.exists() and found.buildx.exists()):
+            _unpack(folder, root)
+        return found
+
+
+def _major(program: str) -> int:
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.split()
+    digits = said[2].partition(".")[0] if len(said) > 2 else ""
+    return int(digits) if digits.isdigit() else 0
+
+
+def _unpack(folder: Path, root: Path) -> None:
+    (folder / "lists/partial").mkdir(parents=True, exist_ok=True)
+    root.mkdir(exist_ok=True)
+    sources = folder / "sources.list"
+    sources.write_text(f"deb {_mirror()} {SUITE} main\n")
+    apt = [
+        "apt-get", "-qq", "-o", f"Dir::Etc::sourcelist={sources}", "-o", "Dir::Etc::sourceparts=/dev/null",
+        "-o", f"Dir::State::Lists={folder}/lists", "-o", "Acquire::Retries=5", "-o", "APT::Sandbox::User=root",
+    ]  # fmt: skip
+    for command in (["update"], ["download", *PACKAGES]):
+        done = subprocess.run([*apt, *command], cwd=folder, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.fail(f"the docker CLI cannot be had: apt-get {command[0]}: {done.stderr.strip()[-2000:]}")
+    for package in folder.glob("*.deb"):
+        subprocess.run(["dpkg", "-x", package, root], check=True)
+
+
+def _mirror() -> str:
+    """The machine's own mirror, where its sources name one (deb822 or one-line form)."""
+    sources = Path("/etc/apt/sources.list.d/debian.sources")
+    if sources.exists():
+        for line in sources.read_text().splitlines():
+            if line.startswith("URIs:"):
+                return line.split()[1]
+    listed = Path("/etc/apt/sources.list")
+    for line in listed.read_text().splitlines() if listed.exists() else []:
+        words = [word for word in line.split() if not word.startswith(("[", "signed-by"))]
+        if words[:1] == ["deb"]:
+            return words[1]
+    return MIRROR
