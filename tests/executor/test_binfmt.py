@@ -12,7 +12,7 @@ from trimaran.executor.emulation import Handler
 
 
 def test_line_is_tonistiigis():
-    line = binfmt.registration(binfmt.emulator("arm64"), "/usr/bin/qemu-aarch64")
+    line = binfmt.registration(binfmt.emulator("arm64"), "/usr/bin/qemu-aarch64", preserve_argv0=False)
     assert line == (
         rb":qemu-aarch64:M:0:\x7f\x45\x4c\x46\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00"
         rb":\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:/usr/bin/qemu-aarch64:CF"

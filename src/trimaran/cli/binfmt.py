@@ -91,7 +91,7 @@ def _install(chosen: list[Emulator], values: Values, folder: str, invocation: In
             sources.update(_fetch(values.text("image"), missing))
         except TrimaranError as error:
             trouble = error
-    keep_argv0 = bool(environment.get("QEMU_PRESERVE_ARGV0"))
+    keep_argv0 = True if environment.get("QEMU_PRESERVE_ARGV0") else None
     if every and (sources or emulation.read_handlers(folder)):
         # "all" is all there are: what neither this machine nor the image has is nobody's failure
         if trouble is not None:

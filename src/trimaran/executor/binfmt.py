@@ -67,8 +67,14 @@ def emulator(word: str) -> Emulator:
     )
 
 
-def registration(which: Emulator, interpreter: str, *, preserve_argv0: bool = False) -> bytes:
-    """The line for the kernel, to be written at once: opened now (F), with the program's own credentials (C)."""
+def registration(which: Emulator, interpreter: str, *, preserve_argv0: bool | None = None) -> bytes:
+    """The line for the kernel, to be written at once: opened now (F), with the program's own credentials (C).
+
+    `preserve_argv0` (P) keeps what a program is called by, which busybox and others go by; None: where the kernel can
+    tell QEMU of it (5.12; QEMU understands since 5.2).
+    """
+    if preserve_argv0 is None:
+        preserve_argv0 = _kernel() >= (5, 12)
     if ":" in interpreter or "\n" in interpreter or not interpreter.startswith("/"):
         raise Unsupported(f'register {which.name}: the kernel cannot take the path "{interpreter}"')
     magic, mask = ("".join(f"\\x{byte:02x}" for byte in data) for data in (which.magic, which.mask))
@@ -77,6 +83,13 @@ def registration(which: Emulator, interpreter: str, *, preserve_argv0: bool = Fa
     if len(line) > _LONGEST_LINE:
         raise Unsupported(f'register {which.name}: the path "{interpreter}" is too long for the kernel')
     return line
+
+
+def _kernel() -> tuple[int, int]:
+    """Major and minor version of the running kernel."""
+    major, _, rest = os.uname().release.partition(".")
+    minor = "".join(c for c in rest.partition(".")[0] if c.isdigit())
+    return int(major), int(minor or 0)
 
 
 def find_interpreter(which: Emulator, folders: Sequence[str] = ("/usr/bin",), prefix: str = "") -> str | None:
@@ -168,7 +181,7 @@ def install(
     *,
     folder: str = BINFMT_FOLDER,
     record: str = RECORD_FILE,
-    preserve_argv0: bool = False,
+    preserve_argv0: bool | None = None,
 ) -> Installed:
     """Register an emulator, once: a handler of that name, whoever made it, is left as it is.
 
@@ -245,7 +258,7 @@ def status(machine: str, level: int = 1, *, folder: str = BINFMT_FOLDER) -> Stat
     )
 
 
-def persist(which: Emulator, interpreter: str, *, folder: str = PERSIST_FOLDER, preserve_argv0: bool = False) -> str:
+def persist(which: Emulator, interpreter: str, *, folder: str = PERSIST_FOLDER, preserve_argv0: bool | None = None) -> str:
     """Have systemd register it at each boot; the file written. One of that name that is not ours is left (Denied)."""
     path = f"{folder}/trimaran-{which.name}.conf"
     try:
