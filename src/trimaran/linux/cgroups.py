@@ -7,11 +7,10 @@ program of 20-odd instructions in the kernel (cgroup v2 has no other way); its r
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -44,46 +43,55 @@ def own_group() -> str | None:
 
 
 class Confinement:
-    """The engine's group: `make` and `remove` are the outer process's, `filtered` the inner one's question.
+    """The engine's group: `make` and `remove` are the outer process's, `start` and `filtered` the inner one's.
 
-    One byte through a pipe says whether device access is filtered; asking before it came waits for it.
+    `start` tells the outer process that the mounts are made (moving a process holds locks they wait for); one byte back
+    says whether device access is filtered, and asking before it came waits for it.
     """
 
-    __slots__ = ("_answer", "_folder", "_lock", "_reader", "_writer")
+    __slots__ = ("_answer", "_ask", "_folder", "_lock", "_reply")
 
-    def __init__(self, reader: int = -1, writer: int = -1) -> None:
-        self._reader, self._writer = reader, writer
-        self._answer: bool | None = None if reader >= 0 else False
+    def __init__(self, ask: tuple[int, int] = (-1, -1), reply: tuple[int, int] = (-1, -1)) -> None:
+        self._ask, self._reply = list(ask), list(reply)
+        self._answer: bool | None = None if ask[0] >= 0 else False
         self._folder = ""
         self._lock = -1
 
     @classmethod
     def pending(cls) -> Confinement:
-        return cls(*os.pipe())
+        return cls(os.pipe(), os.pipe())
 
     @classmethod
     def none(cls) -> Confinement:
         return cls()
 
-    def close_writer(self) -> None:
-        if self._writer >= 0:
-            os.close(self._writer)
-            self._writer = -1
+    def be_inner(self) -> None:
+        """Keep the inner process's ends only."""
+        _close(self._ask, 0)
+        _close(self._reply, 1)
+
+    def start(self) -> None:
+        if self._ask[1] >= 0:
+            os.write(self._ask[1], b"1")
+            _close(self._ask, 1)
 
     def filtered(self) -> bool:
         """Whether processes started from here can open only the harmless devices. Waits up to some 10 ms at first."""
         if self._answer is None:
-            self._answer = os.read(self._reader, 1) == b"1"
-            os.close(self._reader)
-            self._reader = -1
+            self._answer = os.read(self._reply[0], 1) == b"1"
+            _close(self._reply, 0)
         return self._answer
 
     def make(self, pid: int) -> None:
         """Put `pid` into a new group with the device filter. Never raises: no group means that MKNOD is dropped."""
-        if self._writer < 0:
+        if self._ask[0] < 0:
             return
+        _close(self._ask, 1)
+        _close(self._reply, 0)
         answer = b"0"
         try:
+            if os.read(self._ask[0], 1) != b"1":
+                return  # it ended before it got so far
             parent = own_group()
             if parent is not None:
                 sweep(parent)
@@ -96,12 +104,9 @@ class Confinement:
                 answer = b"1"
         except OSError:
             self.remove()
-        try:
-            os.write(self._writer, answer)
-        except OSError as error:
-            if error.errno != errno.EPIPE:
-                raise
-        self.close_writer()
+        with suppress(BrokenPipeError):  # it has ended meanwhile
+            os.write(self._reply[1], answer)
+        _close(self._reply, 1)
 
     def remove(self) -> None:
         """Remove the group; its processes are gone."""
@@ -111,6 +116,12 @@ class Confinement:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+
+def _close(pipe: list[int], end: int) -> None:
+    if pipe[end] >= 0:
+        os.close(pipe[end])
+        pipe[end] = -1
 
 
 def sweep(parent: str) -> None:

@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from trimaran.errors import Denied, Unsupported
-from trimaran.linux import ids, mounts, outer, syscalls
+from trimaran.linux import cgroups, ids, mounts, outer, syscalls
 from trimaran.linux.cgroups import Confinement
 
 _CAP_SYS_ADMIN = 21
@@ -97,10 +97,11 @@ def enter(*, rootless: bool | None = None, terminal: bool = False) -> Entered:
         os.close(alive_read)
         outer.watch(pid, alive=alive_write, confinement=confinement, terminal=terminal)
     os.close(alive_write)
-    confinement.close_writer()
+    confinement.be_inner()
     _become_inner(alive_read, terminal=terminal)
     signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
-    cgroups = _make_mounts(rootless=rootless)
+    shown = _make_mounts(rootless=rootless)
+    confinement.start()
     users, groups = ids.current_maps()
     return Entered(
         rootless=not rootful_user,
@@ -109,7 +110,7 @@ def enter(*, rootless: bool | None = None, terminal: bool = False) -> Entered:
         groups=groups,
         subuids=sum(entry.length for entry in users) > 1,
         pid_namespace=True,
-        cgroups=cgroups,
+        cgroups=shown,
         can_mknod=not rootless and has_capability(_CAP_MKNOD),
         confinement=confinement,
     )
@@ -164,15 +165,24 @@ def _make_mounts(*, rootless: bool) -> Literal["none", "v2"]:
         ) from error
     if os.path.exists(f"{_CGROUPS}/cgroup.controllers"):
         return "v2"
+    return "v2" if _show_cgroup2(rootless=rootless) else "none"
+
+
+def _show_cgroup2(*, rootless: bool) -> bool:
+    """On a machine with cgroup v1 (or both): version 2 where runtimes look for it, seen by us alone."""
     if not os.path.isdir(_CGROUPS):
-        return "none"
+        return False
+    there = cgroups.hierarchy()
     try:
+        if there is not None:
+            syscalls.mount(there, _CGROUPS, None, syscalls.MS_BIND)  # a new mount waits for the kernel's cgroup lock
+            return True
         if rootless:
             syscalls.unshare(syscalls.CLONE_NEWCGROUP)
         mounts.attach_cgroup2(_CGROUPS)
     except (OSError, mounts.MountFailed):
-        return "none"
-    return "v2"
+        return False
+    return True
 
 
 def _clone_mount(path: str) -> int | None:
