@@ -81,3 +81,25 @@ def test_uninstall_gives_buildx_back(docker, docker_cli, trimaran):
     assert [path.name for path in plugins.iterdir()] == ["docker-buildx"]
     assert (plugins / "docker-buildx").readlink() == docker_cli.buildx
     assert "github.com/docker/buildx" in docker("buildx", "version").stdout
+
+
+def test_docker_20_10_by_its_alias(trimaran, context):
+    """Without a daemon and without the alias it would say so; with it, `docker build` is ours."""
+    old = DockerCli.prepare_old(WORK / "docker-20.10")
+    environment = {**trimaran.environment, "DOCKER_HOST": f"unix://{trimaran.home}/no-daemon.sock"}
+    config = trimaran.docker_config / "config.json"
+    config.write_text('{"detachKeys": "ctrl-x"}')
+
+    def build():
+        return subprocess.run([old, "build", "-t", "old", context], env=environment, capture_output=True, text=True)
+
+    assert "20.10" in subprocess.run([old, "--version"], capture_output=True, text=True).stdout
+    trimaran("plugin", "install")
+    assert build().returncode != 0
+    trimaran("plugin", "install", "--alias")
+    done = build()
+    assert done.returncode == 0, done.stderr
+    assert "old" in trimaran("images").stdout
+    trimaran("plugin", "uninstall")
+    assert json.loads(config.read_text()) == {"detachKeys": "ctrl-x"}
+    assert list((trimaran.docker_config / "cli-plugins").iterdir()) == []

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-SUITE = "sid"
-PACKAGES = ("docker-cli", "docker-buildx")
+CURRENT = ("sid", "docker-cli", "docker-buildx")
+OLD = ("bookworm", "docker.io")
+"""Suite and packages. The old one is 20.10, whose `docker build` knows plugins only by an alias; it has no buildx."""
 MIRROR = "http://deb.debian.org/debian"
 LEAST = 23
 
@@ -31,8 +32,16 @@ class DockerCli:
         root = folder / "root"
         found = cls(root / "usr/bin/docker", root / "usr/libexec/docker/cli-plugins/docker-buildx")
         if not (found.program.exists() and found.buildx.exists()):
-            _unpack(folder, root)
+            _unpack(folder, root, *CURRENT)
         return found
+
+    @classmethod
+    def prepare_old(cls, folder: Path) -> Path:
+        """Docker 20.10's client alone."""
+        program = folder / "root/usr/bin/docker"
+        if not program.exists():
+            _unpack(folder, folder / "root", *OLD)
+        return program
 
 
 def _major(program: str) -> int:
@@ -41,16 +50,16 @@ def _major(program: str) -> int:
     return int(digits) if digits.isdigit() else 0
 
 
-def _unpack(folder: Path, root: Path) -> None:
+def _unpack(folder: Path, root: Path, suite: str, *packages: str) -> None:
     (folder / "lists/partial").mkdir(parents=True, exist_ok=True)
     root.mkdir(exist_ok=True)
     sources = folder / "sources.list"
-    sources.write_text(f"deb {_mirror()} {SUITE} main\n")
+    sources.write_text(f"deb {_mirror()} {suite} main\n")
     apt = [
         "apt-get", "-qq", "-o", f"Dir::Etc::sourcelist={sources}", "-o", "Dir::Etc::sourceparts=/dev/null",
         "-o", f"Dir::State::Lists={folder}/lists", "-o", "Acquire::Retries=5", "-o", "APT::Sandbox::User=root",
     ]  # fmt: skip
-    for command in (["update"], ["download", *PACKAGES]):
+    for command in (["update"], ["download", *packages]):
         done = subprocess.run([*apt, *command], cwd=folder, capture_output=True, text=True, check=False)
         if done.returncode:
             pytest.fail(f"the docker CLI cannot be had: apt-get {command[0]}: {done.stderr.strip()[-2000:]}")
