@@ -12,18 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trimaran.patterns import (
-    _ANY,
-    _DEEP,
-    _REST,
-    _STAR,
-    GlobError,
-    PatternMatcher,
-    _tokens,
-    clean,
-    find_last,
-    glob_match,
-)
+from trimaran.patterns import GlobError, PatternMatcher, clean, find_last, glob_match
+from trimaran.patterns.tokens import ANY, DEEP, REST, STAR, tokenize
 
 ROOT = Path(os.environ.get("TRIMARAN_CASES") or Path(__file__).parents[2] / "shared" / "cases")
 FILE = ROOT / "dockerignore.json"
@@ -76,13 +66,13 @@ def test_compile(case):
     """moby's way of matching each pattern, told from our tokens."""
     if case is None:
         return
-    tokens = _tokens(case["patterns"][0], doubled=True)
+    tokens = tokenize(case["patterns"][0], doubled=True)
     plain = [token for token in tokens if isinstance(token, str)]
     if len(plain) == len(tokens):
         kind, regexp = "exactMatch", None
-    elif len(plain) == len(tokens) - 1 and tokens[0] in (_REST, _DEEP):
+    elif len(plain) == len(tokens) - 1 and tokens[0] in (REST, DEEP):
         kind, regexp = "suffixMatch", None
-    elif len(plain) == len(tokens) - 1 and tokens[-1] is _REST:
+    elif len(plain) == len(tokens) - 1 and tokens[-1] is REST:
         kind, regexp = "prefixMatch", None
     else:
         kind, regexp = "regexpMatch", "^" + "".join(map(go_regexp, tokens)) + "$"
@@ -94,7 +84,7 @@ def go_regexp(token):
         return "[" + "^" * token[0] + "".join(low + "-" + high for low, high in token[1]) + "]"
     if isinstance(token, str):
         return "\\" + token if token in ".+()|{}$" else token
-    return {_STAR: "[^/]*", _ANY: "[^/]", _DEEP: "(.*/)?", _REST: ".*"}[token]
+    return {STAR: "[^/]*", ANY: "[^/]", DEEP: "(.*/)?", REST: ".*"}[token]
 
 
 @pytest.mark.parametrize("case", of("readall"))

@@ -141,16 +141,15 @@ class Image(msgspec.Struct):
 
 
 def _sorted_maps(config: RunConfig, env: list[str]) -> RunConfig:
+    """Maps in order of their names; empty lists and maps are left out, as Go leaves them out."""
+    lists = {name: getattr(config, name) or None for name in ("entrypoint", "cmd", "on_build", "shell")}
     return msgspec.structs.replace(
         config,
         exposed_ports=dict(sorted(config.exposed_ports.items())) if config.exposed_ports else None,
         volumes=dict(sorted(config.volumes.items())) if config.volumes else None,
         labels=dict(sorted(config.labels.items())) if config.labels else None,
         env=env or None,
-        entrypoint=config.entrypoint or None,
-        cmd=config.cmd or None,
-        on_build=config.on_build or None,
-        shell=config.shell or None,
+        **lists,
     )
 
 

@@ -78,6 +78,43 @@ def add_run(state: StageState, command: Command, item: Run, target: Target, prox
     mounts = _Mounts()
     mounts.add(state.draft, Mount(dest="/", output=0))
     arguments, suffix = _arguments(state, item, target, mounts)
+    _add_mounts(state, command, item, target, mounts)
+    if request.shm_size > 0:
+        mounts.add(None, Mount(dest="/dev/shm", type=MountType.TMPFS, tmpfs_size=request.shm_size))  # noqa: S108
+    ordered = mounts.finish()
+    network = item.network if item.network != "default" else request.network
+    op = ExecOp(meta=_meta(state, target, arguments, proxy), mounts=ordered, network=_NETWORKS[network])
+    shown = Expander(target.expander.escape, keep_unset=True, keep_quotes=True)
+    name = command_name(item.node.code + suffix, shown, state.env)
+    state.draft = target.drafts.add(
+        op,
+        mounts.inputs,
+        name=step_name(state, name, prefixed=target.prefixed, platform=state.platform, env=state.env),
+        platform=state.platform,
+        where=item.node.where,
+        ignore_cache=state.ignore_cache,
+        command=item.node.code,
+    )
+    text = " ".join([*_used_args(state.args, state.env), *arguments])
+    state.image.add_history(f"RUN {text} # buildkit", layer=True, created=target.created)
+
+
+def _meta(state: StageState, target: Target, arguments: list[str], proxy: tuple[tuple[str, str], ...]) -> ExecMeta:
+    request = target.request
+    return ExecMeta(
+        args=tuple(arguments),
+        env=tuple(f"{name}={value}" for name, value in state.env.items()),
+        cwd=state.cwd,
+        user=state.user,
+        proxy_env=proxy,
+        extra_hosts=tuple(HostIP(host, ip) for host, ip in request.extra_hosts),
+        hostname=request.hostname,
+        ulimits=tuple(Ulimit(name, soft, hard) for name, soft, hard in request.ulimits),
+        cgroup_parent=request.cgroup_parent,
+    )
+
+
+def _add_mounts(state: StageState, command: Command, item: Run, target: Target, mounts: _Mounts) -> None:
     for word, source in zip(item.mounts, command.sources, strict=False):
         try:
             mount = parse_mount(word.text, lambda text: target.expander.word(text, state.env))
@@ -87,44 +124,6 @@ def add_run(state: StageState, command: Command, item: Run, target: Target, prox
         except Unsupported as error:
             error.where = item.node.at(word)
             raise
-    if request.shm_size > 0:
-        mounts.add(None, Mount(dest="/dev/shm", type=MountType.TMPFS, tmpfs_size=request.shm_size))  # noqa: S108
-    network = item.network if item.network != "default" else request.network
-    ordered = mounts.finish()
-    op = ExecOp(
-        meta=ExecMeta(
-            args=tuple(arguments),
-            env=tuple(f"{name}={value}" for name, value in state.env.items()),
-            cwd=state.cwd,
-            user=state.user,
-            proxy_env=proxy,
-            extra_hosts=tuple(HostIP(host, ip) for host, ip in request.extra_hosts),
-            hostname=request.hostname,
-            ulimits=tuple(Ulimit(name, soft, hard) for name, soft, hard in request.ulimits),
-            cgroup_parent=request.cgroup_parent,
-        ),
-        mounts=ordered,
-        network=_NETWORKS[network],
-    )
-    shown = Expander(target.expander.escape, keep_unset=True, keep_quotes=True)
-    name = command_name(item.node.code + suffix, shown, state.env)
-    state.draft = target.drafts.add(
-        op,
-        mounts.inputs,
-        name=step_name(
-            state,
-            name,
-            prefixed=target.prefixed,
-            platform=state.platform,
-            env=state.env,
-        ),
-        platform=state.platform,
-        where=item.node.where,
-        ignore_cache=state.ignore_cache,
-        command=item.node.code,
-    )
-    text = " ".join([*_used_args(state.args, state.env), *arguments])
-    state.image.add_history(f"RUN {text} # buildkit", layer=True, created=target.created)
 
 
 def _refuse(item: Run) -> None:
