@@ -13,6 +13,7 @@ from trimaran.builders.result import build_result
 from trimaran.engine.request import BuildRequest
 from trimaran.errors import UsageError
 from trimaran.events import Sink
+from trimaran.exporters.load import DockerDaemon
 from trimaran.exporters.options import Annotation, DockerOutput, ImageOptions, ImageOutput, OciOutput, Output
 from trimaran.graph.frontend import FrontendRequest, NamedContext
 from trimaran.platforms import Platform, default
@@ -31,8 +32,26 @@ async def build(options: BuildOptions, sink: Sink, environment: Mapping[str, str
 
     with build_inputs(options) as inputs:
         request = build_request(options, inputs, default(), environment)
-        outcome = await embedded.build(request, sink)
+        docker = await _docker(options, request, environment)
+        if docker is not None and _is_docker_build(options):
+            request = msgspec.structs.replace(request, outputs=(*request.outputs, DockerOutput()))
+        outcome = await embedded.build(request, sink, docker)
         return build_result(outcome, request)
+
+
+def _is_docker_build(options: BuildOptions) -> bool:
+    """`docker build` (docker names its default builder): the result belongs into docker, unless it goes elsewhere."""
+    return options.builder == "default" and not options.outputs and not options.push and not options.load
+
+
+async def _docker(options: BuildOptions, request: BuildRequest, environment: Mapping[str, str]) -> DockerDaemon | None:
+    """The Docker daemon, looked for only when something is to be loaded into one."""
+    loads = any(isinstance(output, DockerOutput) and not output.dest for output in request.outputs)
+    if not loads and not _is_docker_build(options):
+        return None
+    from trimaran.builders import docker_daemon
+
+    return await docker_daemon.find(environment)
 
 
 def build_request(

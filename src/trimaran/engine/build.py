@@ -12,6 +12,7 @@ from trimaran.errors import NotFound
 from trimaran.events import Event, Sink
 from trimaran.exporters.assemble import Exportable
 from trimaran.exporters.context import ExportContext, Exported
+from trimaran.exporters.load import DockerDaemon
 from trimaran.exporters.table import export
 from trimaran.graph.frontend import Frontends, FrontendResult
 from trimaran.solver.protocols import Result
@@ -25,7 +26,13 @@ from trimaran.steps.results import StoreResults
 from trimaran.store.rootfs import Rootfs
 
 
-async def build(request: BuildRequest, engine: Engine, frontends: Frontends, sink: Sink) -> BuildOutcome:
+async def build(
+    request: BuildRequest,
+    engine: Engine,
+    frontends: Frontends,
+    sink: Sink,
+    docker: DockerDaemon | None = None,
+) -> BuildOutcome:
     """Run one build to the end. Whatever happens, its log is kept and nothing half-made is left in the store."""
     with BuildLog.open(engine.store.root, request) as log:
 
@@ -56,6 +63,8 @@ async def build(request: BuildRequest, engine: Engine, frontends: Frontends, sin
                 as_index=request.frontend.multi_platform,
                 now=now,
                 sink=tell,
+                host=engine.host,
+                docker=docker,
             )
             exported = [await export(output, exporting) for output in request.outputs]
             await engine.store.layers.settle([layer for part in parts for layer in part.rootfs.layers])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -12,14 +12,18 @@ from trimaran.digest import Digest
 from trimaran.events import Progress, Sink
 from trimaran.exporters.assemble import Exportable
 from trimaran.oci.descriptor import Descriptor
+from trimaran.platforms import Platform
 from trimaran.registry.client import Registry
 from trimaran.store.store import Store
+
+if TYPE_CHECKING:
+    from trimaran.exporters.load import DockerDaemon
 
 
 class ExportContext:
     """One export of one build. `as_index`: several platforms were asked for, so the result is an index."""
 
-    __slots__ = ("as_index", "names", "now", "parts", "registry", "sink", "store")
+    __slots__ = ("as_index", "docker", "host", "names", "now", "parts", "registry", "sink", "store")
 
     def __init__(
         self,
@@ -31,6 +35,8 @@ class ExportContext:
         as_index: bool,
         now: int,
         sink: Sink,
+        host: Platform,
+        docker: DockerDaemon | None = None,
     ) -> None:
         self.store = store
         self.registry = registry
@@ -39,6 +45,22 @@ class ExportContext:
         self.as_index = as_index
         self.now = now
         self.sink = sink
+        self.host = host
+        self.docker = docker
+
+    def only(self, part: Exportable) -> ExportContext:
+        """The same export of one platform's result alone, as a plain image."""
+        return ExportContext(
+            store=self.store,
+            registry=self.registry,
+            parts=[part],
+            names=self.names,
+            as_index=False,
+            now=self.now,
+            sink=self.sink,
+            host=self.host,
+            docker=self.docker,
+        )
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):

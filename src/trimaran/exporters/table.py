@@ -20,6 +20,10 @@ async def export(output: Output, context: ExportContext) -> Exported:
         from trimaran.exporters.image import export_image
 
         return await export_image(output, context)
+    if isinstance(output, DockerOutput) and not output.dest:
+        from trimaran.exporters.load import load_image
+
+        return await load_image(output, context)
     if isinstance(output, OciOutput | DockerOutput):
         from trimaran.exporters.archive import export_archive
 

@@ -11,6 +11,7 @@ from trimaran.engine.build import build as run_build
 from trimaran.engine.engine import open_engine, state_folder
 from trimaran.engine.request import BuildOutcome, BuildRequest
 from trimaran.events import Sink
+from trimaran.exporters.load import DockerDaemon
 from trimaran.graph.frontend import Frontends
 from trimaran.linux import enter as namespaces
 from trimaran.linux.enter import Entered
@@ -34,7 +35,7 @@ def frontends() -> Frontends:
     return {"dockerfile.v0": convert}
 
 
-async def build(request: BuildRequest, sink: Sink) -> BuildOutcome:
+async def build(request: BuildRequest, sink: Sink, docker: DockerDaemon | None = None) -> BuildOutcome:
     """One build on this machine's store. SIGTERM cancels as Ctrl-C does."""
     assert _entered is not None, "enter() comes first"
     task = asyncio.current_task()
@@ -43,4 +44,4 @@ async def build(request: BuildRequest, sink: Sink) -> BuildOutcome:
     configuration = settings.load()
     with open_engine(state_folder(configuration), configuration, _entered) as engine:
         async with engine.registry:
-            return await run_build(request, engine, frontends(), sink)
+            return await run_build(request, engine, frontends(), sink, docker)
