@@ -49,7 +49,9 @@ def _where_it_is(options: BuildOptions, result: BuildResult, invocation: Invocat
     """One line when nothing was asked to be done with the image: it is kept, and can be used from there."""
     if options.outputs or options.push or options.load or not result.image_id:
         return ""
-    name = _familiar(result.images[0]) if result.images else result.image_id
+    if not result.images:
+        return "The image is in Trimaran's store without a name: give it one with -t NAME to run or push it\n"
+    name = _familiar(result.images[0])
     program = "trimaran" if invocation.plugin else invocation.program
     return f"Image {name} is in Trimaran's store: `{program} run {name}`, `{program} push {name}`\n"
 
