@@ -40,6 +40,8 @@ class Collector:
 
     def prune(self, cancel: Cancel, options: PruneOptions) -> Iterator[UsageRecord]:
         """Delete what `options` let go; each record when its bytes are gone, with the size that was freed."""
+        with guarded(os.path.join(self._root, "gc.lock"), exclusive=True):  # a collector that died may have condemned
+            self._database.execute("UPDATE layers SET condemned=0 WHERE condemned").result()
         records = self.usage(cancel)
         total = sum(record.size for record in records)
         keep = keep_bytes(options, total=total, free=self._free())
@@ -133,7 +135,7 @@ class Collector:
             self._delete_blobs()
             pins = live_pins(self._root)
             self._sweep_blob_files(cancel, pins)
-            trash += self._sweep_snapshots()
+            trash += self._sweep_snapshots(pins)
             self._database.write_now(lambda connection: _sweep_layers(connection, pins))
         for path in trash:
             remove_tree(cancel, path)
@@ -152,16 +154,19 @@ class Collector:
                         with suppress(OSError):
                             os.unlink(os.path.join(folder, algorithm, digest.partition(":")[2]))
 
-    def _sweep_snapshots(self) -> list[str]:
+    def _sweep_snapshots(self, pins: set[str]) -> list[str]:
         """Folders without a row; a row exists before its folder does. Rows whose build died before it was filled."""
         folder = os.path.join(self._root, "snapshots")
         names = os.listdir(folder)
         live = set(os.listdir(os.path.join(self._root, "live")))
 
         def job(connection: sqlite3.Connection) -> set[str]:
-            for number, layer in connection.execute("SELECT number, layer FROM snapshots WHERE boot=''").fetchall():
+            rows = connection.execute(
+                "SELECT number, layer, boot FROM snapshots WHERE boot='' OR layer NOT IN (SELECT id FROM layers)"
+            ).fetchall()
+            for number, layer, boot in rows:
                 build = layer.rpartition("/temp/")[2].partition("/")[0]
-                if build not in live:
+                if f"layer:{layer}" not in pins if boot else build not in live:
                     connection.execute("DELETE FROM snapshots WHERE number=?", (number,))
             return {str(number) for (number,) in connection.execute("SELECT number FROM snapshots")}
 
@@ -189,8 +194,7 @@ def _delete_layer(connection: sqlite3.Connection, layer: str, *, keep_images: bo
 
 
 def _sweep_layers(connection: sqlite3.Connection, pins: set[str]) -> None:
-    """Layers that were condemned by a collector that died, or that never got bytes."""
-    connection.execute("UPDATE layers SET condemned=0 WHERE condemned")
+    """Layers that never got bytes, or lost them."""
     rows = connection.execute(
         "SELECT id FROM layers WHERE id NOT IN (SELECT layer FROM snapshots)"
         " AND id NOT IN (SELECT layer FROM layer_blobs)"

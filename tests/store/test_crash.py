@@ -1,0 +1,83 @@
+"""SIGKILL at every stage: the next command finds a store that works, and no half of anything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+
+import crash_worker
+import pytest
+from test_layers import remote_layer
+
+from trimaran.aio import Cancel
+from trimaran.digest import Digest
+from trimaran.oci.blobs import read_all
+from trimaran.oci.descriptor import Descriptor
+from trimaran.store.prune import PruneOptions
+from trimaran.store.store import open_store
+
+HERE = os.path.dirname(__file__)
+SNAPSHOT = ["snapshot filled", "snapshot numbered", "snapshot renamed", "snapshot row"]
+BLOB = ["blob written", "blob synced", "blob renamed", "blob placed", "blob row"]
+STAGES = [
+    *(("blob", place) for place in BLOB),
+    *(("copied", place) for place in [*BLOB, "layer blob row", *SNAPSHOT]),
+    *(("pulled", place) for place in [*BLOB, *SNAPSHOT]),
+    *(("committed", place) for place in ["layer taken", *SNAPSHOT, "layer row", "record saved"]),
+]
+
+
+def killed(root, work: str, place: str, count: int = 1) -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [HERE, *sys.path]))}
+    command = [sys.executable, os.path.join(HERE, "crash_worker.py"), str(root), work, place, str(count)]
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=60)
+    assert done.returncode == -9, (done.returncode, done.stderr.decode())
+
+
+def check(root) -> None:
+    """Whatever has a row is whole; the same work succeeds; afterwards everything can be pruned to nothing."""
+    with open_store(str(root)) as store:
+        _wait_for_sweep(store)
+        assert os.listdir(os.path.join(store.root, "temp")) in ([], [store.pins._name])
+        for digest, size, media_type in store.database.query("SELECT digest, size, media_type FROM blobs"):
+            found = Descriptor(media_type=media_type, digest=Digest(digest), size=size)
+            assert len(asyncio.run(read_all(store.content, found))) == size
+        for (layer,) in store.database.query("SELECT id FROM layers"):
+            if store.layers.present(layer):
+                asyncio.run(store.layers.entries(layer))
+                folder = asyncio.run(store.layers.folder(layer))
+                with open(os.path.join(folder, "big"), "rb") as file:
+                    assert file.read() == crash_worker.FILES["big"]
+    with open_store(str(root)) as store:
+        for work in ("blob", "copied", "committed"):
+            asyncio.run(crash_worker.WORKS[work](store))
+        diff_id, descriptor, remote = remote_layer(crash_worker.FILES)
+        asyncio.run(store.layers.folder(store.layers.register_remote(diff_id, descriptor, remote, "r")))
+    with open_store(str(root)) as store:
+        list(store.collector.prune(Cancel(), PruneOptions(all=True)))
+        assert store.database.query("SELECT id FROM layers") == []
+    for part in ("blobs/sha256", "snapshots", "temp", "live"):
+        assert os.listdir(os.path.join(root, part)) == []
+
+
+def _wait_for_sweep(store) -> None:
+    while store._sweeper is not None and store._sweeper.is_alive():
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(("work", "place"), STAGES)
+def test_killed_while_writing(tmp_path, work, place):
+    killed(tmp_path, work, place)
+    check(tmp_path)
+
+
+@pytest.mark.parametrize("place", ["gc condemned", "gc rows", "gc files"])
+def test_killed_while_collecting(tmp_path, place):
+    with open_store(str(tmp_path)) as store:
+        asyncio.run(crash_worker.copied(store))
+        asyncio.run(crash_worker.committed(store))
+    killed(tmp_path, "collected", place)
+    check(tmp_path)

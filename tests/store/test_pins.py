@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+
+from trimaran.aio import Cancel
+from trimaran.store.locks import locked, release, try_lock
+from trimaran.store.pins import Pins, dead_builds, live_pins, sweep
+from trimaran.store.store import open_store
+
+
+def prepared(tmp_path) -> str:
+    for name in ("live", "temp"):
+        (tmp_path / name).mkdir()
+    return str(tmp_path)
+
+
+def test_pins_are_seen_by_others_while_their_build_lives(tmp_path):
+    root = prepared(tmp_path)
+    first, second = Pins(root), Pins(root)
+    first.pin("layer:a", "blob:b")
+    first.pin("layer:a", "layer:c")
+    second.pin("layer:d")
+    assert live_pins(root) == {"layer:a", "blob:b", "layer:c", "layer:d"}
+    first.close()
+    first.close()
+    assert live_pins(root) == {"layer:d"}
+    second.close()
+    assert os.listdir(root + "/live") == os.listdir(root + "/temp") == []
+
+
+def test_who_pins_nothing_leaves_nothing(tmp_path):
+    root = prepared(tmp_path)
+    Pins(root).close()
+    assert os.listdir(root + "/live") == []
+
+
+def test_temp_paths_are_unique(tmp_path):
+    root = prepared(tmp_path)
+    pins, others = Pins(root), Pins(root)
+    paths = {made.temporary("blob") for _ in range(10) for made in (pins, others)}
+    assert len(paths) == 20
+    assert all(os.path.isdir(os.path.dirname(path)) for path in paths)
+
+
+def test_a_killed_builds_files_are_swept_and_a_living_ones_are_not(tmp_path):
+    code = """
+import os, sys
+from trimaran.store.pins import Pins
+pins = Pins(sys.argv[1])
+pins.pin("layer:a")
+path = pins.temporary("snapshot")
+os.makedirs(path + "/deep/er")
+os.chmod(path + "/deep", 0)
+os.symlink("/etc", path + "/link")
+os._exit(9)
+"""
+    root = prepared(tmp_path)
+    alive = Pins(root)
+    alive.pin("layer:b")
+    assert subprocess.run([sys.executable, "-c", code, root]).returncode == 9
+    assert live_pins(root) == {"layer:b"}
+    dead = dead_builds(root)
+    assert len(dead) == 1
+    sweep(Cancel(), root, dead)
+    assert len(os.listdir(root + "/live")) == len(os.listdir(root + "/temp")) == 1
+    assert os.path.isdir("/etc")
+    assert dead_builds(root) == []
+
+
+def test_the_next_command_sweeps(tmp_path):
+    with open_store(str(tmp_path)) as store:
+        store.pins.pin("x")
+        dead = store.pins
+        folder = os.path.dirname(dead.temporary("x"))
+        os.close(dead._fd)  # as if the process had been killed
+        dead._fd = None
+    with open_store(str(tmp_path)):
+        pass
+    assert not os.path.exists(folder) or open_store(str(tmp_path)).close() is None
+    with open_store(str(tmp_path)) as store:
+        if store._sweeper is not None:
+            store._sweeper.join()
+    assert os.listdir(tmp_path / "live") == []
+
+
+def test_a_lock_file_does_not_outlive_its_use(tmp_path):
+    path = str(tmp_path / "lock")
+    held = try_lock(path)
+    assert held is not None
+    assert try_lock(path) is None
+    release(held, path)
+    assert not os.path.exists(path)
+    assert try_lock(path) is not None
+
+
+def test_locks_admit_one_at_a_time(tmp_path):
+    path = str(tmp_path / "lock")
+    inside = 0
+    most = 0
+
+    async def work():
+        nonlocal inside, most
+        async with locked(path):
+            inside += 1
+            most = max(most, inside)
+            await asyncio.sleep(0.001)
+            inside -= 1
+
+    async def main():
+        await asyncio.gather(*(work() for _ in range(20)))
+
+    asyncio.run(main())
+    assert most == 1
+    assert not os.path.exists(path)
+
+
+def test_locks_hold_between_processes(tmp_path):
+    """Four processes count to 200 in one file, without another lock than this."""
+    code = """
+import asyncio, sys
+from trimaran.store.locks import locked
+async def main():
+    for _ in range(50):
+        async with locked(sys.argv[1] + "/lock"):
+            with open(sys.argv[1] + "/count") as file: count = int(file.read())
+            with open(sys.argv[1] + "/count", "w") as file: file.write(str(count + 1))
+asyncio.run(main())
+"""
+    (tmp_path / "count").write_text("0")
+    many = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(4)]
+    assert [process.wait() for process in many] == [0] * 4
+    assert (tmp_path / "count").read_text() == "200"

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from trimaran.aio import Cancel
+from trimaran.digest import Digest
+from trimaran.errors import NotFound
+from trimaran.store import stat_cache
+from trimaran.store.folder import Folder, StatKey
+from trimaran.store.stat_cache import hash_folder_files
+from trimaran.store.store import open_store
+
+OLD = time.time_ns() - 3600 * 10**9
+LATER = time.time_ns() + 3600 * 10**9
+
+
+@pytest.fixture
+def context(tmp_path):
+    folder = tmp_path / "context"
+    folder.mkdir()
+    for name in ("a", "b"):
+        (folder / name).write_text(name)
+    with Folder(str(folder)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def reads(monkeypatch):
+    """Which files were really read."""
+    seen = []
+    real = stat_cache.hash_file
+
+    def hash_file(cancel, origin):
+        seen.append(origin.path)
+        return real(cancel, origin)
+
+    monkeypatch.setattr(stat_cache, "hash_file", hash_file)
+    return seen
+
+
+def settled(monkeypatch):
+    """As if the files had been written long before they are hashed."""
+    monkeypatch.setattr(stat_cache.time, "time_ns", lambda: LATER)
+
+
+def hashed(store, context, paths=("a", "b")):
+    found = hash_folder_files(Cancel(), context, paths, store.stat_cache)
+    store.database.write_now(lambda _: None)
+    return found
+
+
+def test_what_did_not_change_is_not_read_again(tmp_path, context, reads, monkeypatch):
+    settled(monkeypatch)
+    with open_store(str(tmp_path / "store")) as store:
+        first = hashed(store, context)
+    assert first == {"a": Digest.of(b"a"), "b": Digest.of(b"b")}
+    assert reads == ["a", "b"]
+    with open_store(str(tmp_path / "store")) as store:
+        assert hashed(store, context) == first
+        assert reads == ["a", "b"]
+        with open(os.path.join(context.path, "a"), "w") as file:
+            file.write("A")
+        assert hashed(store, context)["a"] == Digest.of(b"A")
+        assert reads == ["a", "b", "a"]
+
+
+def test_a_change_that_keeps_size_and_mtime_is_seen(tmp_path, context, reads, monkeypatch):
+    settled(monkeypatch)
+    with open_store(str(tmp_path / "store")) as store:
+        path = os.path.join(context.path, "a")
+        before = os.stat(path)
+        hashed(store, context)
+        time.sleep(0.02)
+        with open(path, "w") as file:
+            file.write("X")
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert hashed(store, context)["a"] == Digest.of(b"X")
+
+
+def test_what_was_just_written_is_not_trusted(store, context, reads):
+    """Git's racy rule: its numbers might stay equal while it changes once more."""
+    hashed(store, context)
+    hashed(store, context)
+    assert reads == ["a", "b", "a", "b"]
+
+
+def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(store, context, monkeypatch):
+    settled(monkeypatch)
+    real = stat_cache.hash_file
+
+    def hash_file(cancel, origin):
+        digest = real(cancel, origin)
+        with open(os.path.join(context.path, origin.path), "a") as file:
+            file.write("more")
+        return digest
+
+    monkeypatch.setattr(stat_cache, "hash_file", hash_file)
+    hashed(store, context)
+    assert store.database.query("SELECT * FROM fast.stat") == []
+
+
+def test_network_file_systems_are_not_trusted(store, context, reads, monkeypatch):
+    settled(monkeypatch)
+    monkeypatch.setattr(stat_cache, "_file_system", lambda fd: 0x6969)  # NFS
+    hashed(store, context)
+    hashed(store, context)
+    assert reads == ["a", "b", "a", "b"]
+
+
+def test_many_and_odd_numbers(store):
+    keys = [StatKey(2**63 + 5, 2**64 - 1 - number, number, OLD, OLD) for number in range(3000)]
+    store.stat_cache.remember([(key, Digest.of(b"%d" % key.size)) for key in keys])
+    store.database.write_now(lambda _: None)
+    assert store.stat_cache.look_up(keys) == {key: Digest.of(b"%d" % key.size) for key in keys}
+    others = [StatKey(key.device, key.inode, key.size, key.mtime, key.ctime + 1) for key in keys]
+    assert store.stat_cache.look_up(others) == {}
+
+
+def test_a_missing_file_is_not_found(store, context):
+    with pytest.raises(NotFound):
+        hashed(store, context, ["nope"])
