@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trimaran.cli import images, login, logs, ls
+from trimaran.cli import du, images, login, logs, ls
 from trimaran.cli.build import _write
 from trimaran.cli.columns import align
 from trimaran.cli.invocation import read
@@ -14,6 +14,7 @@ from trimaran.cli.main import main
 from trimaran.cli.options import FlagError, parse
 from trimaran.cli.run import COMMAND as RUN
 from trimaran.cli.run import read as read_run
+from trimaran.cli.template import Template
 from trimaran.cli.units import human_duration
 from trimaran.digest import Digest
 from trimaran.engine.history import BuildRecord, StepRecord
@@ -21,6 +22,7 @@ from trimaran.engine.images import ListedImage
 from trimaran.errors import NotFound, UsageError
 from trimaran.platforms import Platform
 from trimaran.reference import Reference
+from trimaran.store.usage import UsageRecord
 
 PLUGIN = {"DOCKER_CLI_PLUGIN_ORIGINAL_CLI_COMMAND": "docker"}
 
@@ -210,3 +212,38 @@ def test_result_files_are_whole_or_not_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["iid"]
     with pytest.raises(UsageError, match="write .*no/iid: No such file"):
         _write(str(tmp_path / "no/iid"), b"")
+
+
+def usage(**more: object) -> UsageRecord:
+    fields = {"id": "abc", "created": 10**18, "size": 1_080_187, "last_used": 10**18, "usage_count": 2}
+    return UsageRecord(**{**fields, **more})  # type: ignore[arg-type]
+
+
+def test_du_table() -> None:
+    records = [usage(), usage(id="b", parents=("abc",), in_use=True, shared=True, size=162, last_used=0)]
+    assert du.table(records, 10**9 + 300) == (
+        "ID    RECLAIMABLE   SIZE     LAST ACCESSED\n"
+        "abc   true          1.08MB   5 minutes ago\n"
+        "b     false         162B*    \n"
+    )
+    assert du.footer(records) == "Shared:\t162B\nPrivate:\t1.08MB\nReclaimable:\t1.08MB\nTotal:\t1.08MB\n"
+
+
+def test_du_in_full_and_as_template() -> None:
+    record = usage(parents=("p",), description="RUN x")
+    lines = du.pretty(record, 10**9 + 300).splitlines()
+    assert lines[:4] == [
+        "ID:           abc",
+        "Parents:",
+        " - p",
+        "Created at:   2001-09-09 01:46:40.000000000 +0000 UTC",
+    ]
+    assert lines[-2:] == ["Last used:    5 minutes ago", "Type:         regular"]
+    shown = Template("{{.ID}} {{.Size}} {{.Reclaimable}} {{json .Parents}}").render(du.template_record(record, 0))
+    assert shown == 'abc 1.08MB true ["p"]'
+
+
+def test_ages_are_taken_out_of_filters() -> None:
+    assert du.split_filters(("type=regular", "until=24h")) == (("type=regular",), 24 * 3600 * 10**9)
+    with pytest.raises(UsageError, match="until=yesterday"):
+        du.split_filters(("until=yesterday",))

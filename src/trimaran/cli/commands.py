@@ -32,6 +32,8 @@ TABLE: Mapping[str, Row] = {
     "logout": ("logout", IMAGES, "Log out of a registry"),
     "ls": ("ls", BUILDERS, "List builder instances"),
     "inspect": ("inspect_builder", BUILDERS, "Inspect current builder instance"),
+    "du": ("du", BUILDERS, "Disk usage"),
+    "prune": ("prune", BUILDERS, "Remove build cache"),
     "binfmt": ("binfmt", SETUP, "Register emulators, so that images of other platforms can be built and run"),
     "plugin install": ("plugin_install", SETUP, "Make docker's build and buildx commands run on Trimaran"),
     "plugin uninstall": ("plugin_uninstall", SETUP, "Bring back the buildx that was there before"),
