@@ -15,7 +15,7 @@ from bases.build import REF_NAME
 # names, Dockerfiles found in the wild build without any other registry.
 NAMES = {
     "busybox:latest": ("busybox:latest", "library/busybox:latest", "alpine:latest", "library/alpine:latest"),
-    "busybox:docker": ("busybox:docker",),
+    "busybox:docker": ("busybox:docker", "library/busybox:docker"),
     "debian:12": ("debian:12", "debian:latest", "library/debian:12", "library/debian:latest"),
 }
 

@@ -1,0 +1,109 @@
+"""What is built: one entry per workload of the budgets, each with its context, options and phases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from bench import content
+
+COLD, CACHED, CHANGED = "cold", "cached", "changed"
+FOUR = ("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/ppc64le")
+
+
+class Workload(NamedTuple):
+    name: str
+    title: str
+    make: Callable[[Path, str, int], None]  # (folder, registry, size) writes the context
+    size: int
+    output: str  # "push" or "oci"
+    phases: tuple[str, ...] = (COLD, CACHED)
+    platforms: tuple[str, ...] = ()
+    compression: str = ""
+    change: Callable[[Path, int], None] | None = None  # (folder, number) edits the context; 0 restores it
+
+
+def _seed(folder: Path, registry: str, _size: int) -> None:
+    _dockerfile(folder, [f"FROM --platform=$TARGETPLATFORM {registry}/alpine", "CMD ls /root"])
+
+
+def _runs(folder: Path, registry: str, size: int) -> None:
+    steps = [f"RUN echo step {number} > /step{number:03}" for number in range(size)]
+    _dockerfile(folder, [f"FROM {registry}/busybox", *steps])
+
+
+def _stages(folder: Path, registry: str, size: int) -> None:
+    lines: list[str] = []
+    for number in range(size):
+        lines += [f"FROM {registry}/busybox AS stage{number}", f"RUN echo stage {number} > /made"]
+    lines.append(f"FROM {registry}/busybox")
+    lines += [f"COPY --from=stage{number} /made /made{number:03}" for number in range(size)]
+    _dockerfile(folder, lines)
+
+
+def _chain(folder: Path, registry: str, size: int) -> None:
+    for number in range(size):
+        (folder / f"file{number:03}").write_text(f"file {number}\n")
+    steps = [f"COPY file{number:03} /app/file{number:03}" for number in range(size)]
+    _dockerfile(folder, [f"FROM {registry}/busybox", *steps])
+
+
+def _files(folder: Path, registry: str, size: int) -> None:
+    content.tree(folder / "tree", size)
+    _dockerfile(folder, [f"FROM {registry}/busybox", "COPY tree /srv/tree"])
+
+
+def _change_file(folder: Path, number: int) -> None:
+    path = next(iter(sorted((folder / "tree").glob("*/*/file000042.txt"))))
+    original = path.read_bytes().partition(b"\nchanged ")[0]
+    path.write_bytes(original + (b"\nchanged %d\n" % number if number else b""))
+
+
+def _big(folder: Path, registry: str, size: int) -> None:
+    content.big(folder / "data", size)
+    _dockerfile(folder, [f"FROM {registry}/busybox", "COPY data /srv/data"])
+
+
+def _cross(folder: Path, registry: str, _size: int) -> None:
+    (folder / "main.txt").write_text("source\n")
+    _dockerfile(
+        folder,
+        [
+            f"FROM --platform=$BUILDPLATFORM {registry}/busybox AS compile",
+            "WORKDIR /src",
+            "COPY main.txt .",
+            "ARG TARGETPLATFORM",
+            "RUN (cat main.txt; echo built for $TARGETPLATFORM) > /program",
+            f"FROM {registry}/busybox",
+            "COPY --from=compile /program /usr/local/bin/program",
+            "RUN uname -m > /machine && cat /usr/local/bin/program >> /machine",
+            'CMD ["cat", "/machine"]',
+        ],
+    )
+
+
+def _dockerfile(folder: Path, lines: list[str]) -> None:
+    (folder / "Dockerfile").write_text("\n".join(lines) + "\n")
+
+
+ALL = (
+    Workload("seed", "seed's push for two platforms", _seed, 1, "push", platforms=FOUR[:2]),
+    Workload("run30", "30 RUN steps, amd64", _runs, 30, "oci", platforms=FOUR[:1]),
+    Workload("run30-arm64", "30 RUN steps, arm64 emulated", _runs, 30, "oci", platforms=FOUR[1:2]),
+    Workload("stages", "40 parallel stages", _stages, 40, "oci"),
+    Workload("chain", "chain of 120 COPY steps", _chain, 120, "oci"),
+    Workload(
+        "files",
+        "20,000 files (82 MB) COPY to an OCI archive",
+        _files,
+        20_000,
+        "oci",
+        phases=(COLD, CACHED, CHANGED),
+        change=_change_file,
+    ),
+    Workload("gzip", "512 MiB layer, gzip", _big, 512, "oci", phases=(COLD,), compression="gzip"),
+    Workload("zstd", "512 MiB layer, zstd", _big, 512, "oci", phases=(COLD,), compression="zstd"),
+    Workload("cross", "cross and emulated for four platforms, pushed", _cross, 1, "push", platforms=FOUR),
+)
+NAMED = {workload.name: workload for workload in ALL}
