@@ -125,7 +125,8 @@ def test_no_shell_and_no_extractall() -> None:
     shells = [
         place(name, node)
         for name, node in nodes()
-        if isinstance(node, ast.keyword) and node.arg == "shell" and getattr(node.value, "value", None) is not False
+        if called(node) in {"run", "Popen", "call", "check_call", "check_output"}
+        and any(word.arg == "shell" for word in getattr(node, "keywords", ()))
     ]
     calls = [place(name, node) for name, node in nodes() if called(node) in {"extractall", "create_subprocess_shell"}]
     imports = [

@@ -9,7 +9,7 @@ from trimaran.engine.engine import Engine
 from trimaran.engine.history import BuildLog
 from trimaran.engine.request import BuildOutcome, BuildRequest
 from trimaran.errors import NotFound
-from trimaran.events import Event, Sink
+from trimaran.events import Sink
 from trimaran.exporters.assemble import Exportable
 from trimaran.exporters.context import ExportContext, Exported
 from trimaran.exporters.load import DockerDaemon
@@ -35,11 +35,7 @@ async def build(
 ) -> BuildOutcome:
     """Run one build to the end. Whatever happens, its log is kept and nothing half-made is left in the store."""
     with BuildLog.open(engine.store.root, request) as log:
-
-        def tell(event: Event) -> None:
-            log.write(event)
-            sink(event)
-
+        tell = log.before(sink)
         now = time.time_ns()
         resolver = ImageResolver(engine.store, engine.registry)
         context = _step_context(request, engine, resolver, now)
@@ -51,28 +47,43 @@ async def build(
         )
         bridge = EngineBridge(solver=solver, context=context, resolver=resolver, sink=tell)
         made = await frontends[request.frontend_name](request.frontend, bridge)
-        edges = [built.edge for built in made.built if built.edge is not None]
 
         async def use(results: list[Result]) -> list[Exported]:
-            parts = _exportables(made, results)
-            exporting = ExportContext(
-                store=engine.store,
-                registry=engine.registry,
-                parts=parts,
-                names=request.names,
-                as_index=request.frontend.multi_platform,
-                now=now,
-                sink=tell,
-                host=engine.host,
-                docker=docker,
-            )
-            exported = [await export(output, exporting) for output in request.outputs]
-            await engine.store.layers.settle([layer for part in parts for layer in part.rootfs.layers])
-            await engine.store.sync()
-            return exported
+            return await _export(request, _exporting(request, engine, made, results, now, tell, docker))
 
+        edges = [built.edge for built in made.built if built.edge is not None]
         exported = await solver.need(edges, use)
         return _outcome(exported, log, solver)
+
+
+async def _export(request: BuildRequest, context: ExportContext) -> list[Exported]:
+    """Make every output; after this the store holds, durably, all that was promised."""
+    exported = [await export(output, context) for output in request.outputs]
+    await context.store.layers.settle([layer for part in context.parts for layer in part.rootfs.layers])
+    await context.store.sync()
+    return exported
+
+
+def _exporting(
+    request: BuildRequest,
+    engine: Engine,
+    made: FrontendResult,
+    results: list[Result],
+    now: int,
+    sink: Sink,
+    docker: DockerDaemon | None,
+) -> ExportContext:
+    return ExportContext(
+        store=engine.store,
+        registry=engine.registry,
+        parts=_exportables(made, results),
+        names=request.names,
+        as_index=request.frontend.multi_platform,
+        now=now,
+        sink=sink,
+        host=engine.host,
+        docker=docker,
+    )
 
 
 def _step_context(request: BuildRequest, engine: Engine, resolver: ImageResolver, now: int) -> StepContext:

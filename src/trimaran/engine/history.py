@@ -18,7 +18,7 @@ import msgspec
 
 from trimaran.digest import Digest
 from trimaran.engine.request import BuildRequest
-from trimaran.events import Event, LogEvent, VertexEvent
+from trimaran.events import Event, LogEvent, Sink, VertexEvent
 
 KEPT = 100
 
@@ -68,6 +68,15 @@ class BuildLog:
 
     def __enter__(self) -> BuildLog:
         return self
+
+    def before(self, sink: Sink) -> Sink:
+        """A sink that writes events down and then gives them to `sink`."""
+
+        def tell(event: Event) -> None:
+            self.write(event)
+            sink(event)
+
+        return tell
 
     def write(self, event: Event) -> None:
         with self._lock:

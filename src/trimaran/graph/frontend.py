@@ -92,7 +92,7 @@ class FrontendRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
-    """One platform's result: its root file system (None: scratch) and its image config as raw JSON, without diff ids."""
+    """One platform's result: its root (None: scratch) and its image config as raw JSON, without diff ids."""
 
     platform: Platform
     edge: Edge | None

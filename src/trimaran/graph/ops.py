@@ -108,7 +108,7 @@ class SecretEnv(msgspec.Struct, frozen=True):
 
 
 class Mount(msgspec.Struct, frozen=True, kw_only=True):
-    """`input` indexes the vertex's inputs (SCRATCH_INPUT: empty); `output` numbers the op's outputs (or SKIP_OUTPUT)."""
+    """`input` indexes the vertex's inputs (or SCRATCH_INPUT); `output` numbers the op's outputs (or SKIP_OUTPUT)."""
 
     input: int = SCRATCH_INPUT
     selector: str = ""
@@ -141,7 +141,7 @@ class NamedUser(msgspec.Struct, frozen=True):
 
 
 class Owner(msgspec.Struct, frozen=True):
-    """Who shall own created or copied files; a number is used as it is, None keeps (copy) or means 0 (mkdir, mkfile)."""
+    """Who shall own made or copied files; a number is used as it is, None keeps (copy) or means 0 (mkdir, mkfile)."""
 
     user: int | NamedUser | None = None
     group: int | NamedUser | None = None

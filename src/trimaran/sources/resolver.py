@@ -73,7 +73,7 @@ class ImageResolver:
         return None if pinned.origin == STORE else self._registry.repository(pinned.reference)
 
     def holder(self, digest: Digest) -> tuple[Blobs, str]:
-        """A repository known to hold a blob of a stored image whose bytes never came here (its base was only pushed)."""
+        """A repository that holds a blob of a stored image whose bytes never came here (its base was only pushed)."""
         for name in self._store.layers.repositories(digest):
             return self._registry.repository(Reference.parse(name)), name
         raise NotFound(

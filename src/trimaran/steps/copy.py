@@ -79,9 +79,7 @@ class Copier:
         into = self._draft.is_folder(destination) and (not is_folder or not action.dir_copy_contents)
         if into and exists:
             destination = _join(destination, source.name)
-        if is_folder and not exists:
-            self._make_folders(destination.rpartition("/")[0])
-        elif not is_folder:
+        if not (is_folder and exists):
             self._make_folders(destination.rpartition("/")[0])
         return destination
 

@@ -44,9 +44,7 @@ class FileStep:
         self.op = file_op_identity(self._op)
 
     async def reads(self, inputs: Sequence[Result]) -> tuple[KeyInput, ...]:
-        read: list[KeyInput] = []
-        for number in sorted(self._written_on()):
-            read.append(KeyInput(f"rootfs {number}", inputs[number].id))
+        read = [KeyInput(f"rootfs {number}", inputs[number].id) for number in sorted(self._written_on())]
         for position, action in enumerate(self._op.actions):
             if isinstance(action.work, CopyAction) and 0 <= action.secondary_input < self._count:
                 view = await self._context.view(inputs[action.secondary_input])

@@ -1,7 +1,7 @@
 """ADD of a local archive: recognised by its bytes, unpacked beside the store, then placed like a copy.
 
-Law: an archive is hostile until unpacked. It is extracted by the layer reader (limits, no path leaves the folder) into a
-temporary folder of this build, never into the draft's tree directly.
+Law: an archive is hostile until unpacked. It is extracted by the layer reader (limits, no path leaves the folder) into
+a temporary folder of this build, never into the draft's tree directly.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Unpacked(msgspec.Struct, frozen=True):
     folder: Folder
 
     def place(self, draft: Draft, destination: str, *, owner: tuple[int, int] | None) -> None:
-        """Everything below `destination`; folders that are there keep their metadata only where the archive is silent."""
+        """Everything below `destination`; folders that are there keep their metadata where the archive is silent."""
         for entry in self.entries:
             if entry.kind == WHITEOUT or not entry.path:
                 continue

@@ -1,7 +1,7 @@
 """Who a USER or --chown value means, read from a rootfs's own passwd and group files.
 
-Pure. The rules are moby/sys/user's: a number wins over a name only where no name matches; a number found in passwd takes
-that line's group. Files come from images: sizes are bounded by the reader, broken lines are skipped (T19b).
+Pure. The rules are moby/sys/user's: a number wins over a name only where no name matches; a number found in passwd
+takes that line's group. Files come from images: sizes are bounded by the reader, broken lines are skipped (T19b).
 """
 
 from __future__ import annotations
