@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 from stage.account import Account
 from stage.certificates import Authority
+from stage.contexts import Context
+from stage.faulty import fill
 from stage.guarded import Guarded
 from stage.leaks import await_no_leaks
 from stage.program import Trimaran
@@ -23,6 +25,7 @@ from stage.tokens import ISSUER, PASSWORD, SERVICE, USER, TokenServer
 
 import bases as base_images
 from bases.registry import serve
+from trimaran.testing.registry import FaultyRegistry
 
 REPOSITORY = Path(__file__).parents[2]
 WORK = REPOSITORY / ".work"
@@ -83,6 +86,20 @@ def basic_registry(tmp_path: Path) -> Iterator[Guarded]:
     accounts.write_text(f"{USER}:{PASSWORD_HASH}\n")
     with serve(tmp_path / "basic-registry", auth={"htpasswd": {"realm": "test", "path": str(accounts)}}) as address:
         yield Guarded(address, USER, PASSWORD)
+
+
+@pytest.fixture
+def faulty(base_layout: Path) -> Iterator[FaultyRegistry]:
+    """A registry that does what it is told, with the busybox base as alpine:latest; it keeps all that was asked."""
+    with FaultyRegistry() as running:
+        fill(running, base_layout)
+        yield running
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    """An empty build context that every account may read."""
+    return Context(tmp_path / "context")
 
 
 @pytest.fixture

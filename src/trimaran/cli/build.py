@@ -85,8 +85,9 @@ def _write(path: str, data: bytes) -> None:
             with open(path, "wb") as file:
                 file.write(data)
             return
-        part = f"{path}.{os.getpid()}.part"
-        with open(part, "wb") as file:
+        part = f"{path}.{os.urandom(4).hex()}.part"
+        fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o664)
+        with os.fdopen(fd, "wb") as file:
             file.write(data)
         os.replace(part, path)
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -21,7 +22,8 @@ SILENT = frozenset({"quiet", "none"})
 def watch(asked: ProgressMode, invocation: Invocation, work: Callable[[Sink], Awaitable[T]], *, build: bool) -> T:
     """Run `work(sink)` in an event loop of its own, showing what it reports. Its errors come out after the screen.
 
-    `build`: say first which builder does it.
+    `build`: say first which builder does it. SIGTERM and SIGHUP cancel the work as Ctrl-C does: all leave as
+    KeyboardInterrupt.
     """
     import asyncio
 
@@ -32,10 +34,16 @@ def watch(asked: ProgressMode, invocation: Invocation, work: Callable[[Sink], Aw
     screen.start()
 
     async def run() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         return await work(screen.sink)
 
     try:
         return asyncio.run(run())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
     finally:
         screen.stop()
         _last_words(screen, invocation, mode=mode, terminal=terminal)

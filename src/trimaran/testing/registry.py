@@ -24,6 +24,7 @@ RESET = "reset"
 TRUNCATE = "truncate"
 CORRUPT = "corrupt"
 SLOW = "slow"
+STALL = "stall"
 REDIRECT = "redirect"
 HEADER = "header"
 DROP_UPLOAD = "drop upload"
@@ -34,8 +35,8 @@ class Fault(msgspec.Struct, kw_only=True):
 
     STATUS: `status` with `headers` and `body`. RESET: the connection is reset after `after` bytes of the answer (or
     of the request's body, for uploads). TRUNCATE: the answer ends after `after` bytes. CORRUPT: one byte of the body is
-    another. SLOW: `seconds` pass first. REDIRECT: 307 to `location`. HEADER: `headers` replace the answer's own.
-    DROP_UPLOAD: an upload session is forgotten.
+    another. SLOW: `seconds` pass first. STALL: `seconds` pass after `after` bytes of the answer. REDIRECT: 307 to
+    `location`. HEADER: `headers` replace the answer's own. DROP_UPLOAD: an upload session is forgotten.
     """
 
     kind: str
@@ -348,7 +349,7 @@ class _Handler(BaseHTTPRequestHandler):
         replaced = take((HEADER,), self.command, self.route)
         if take((CORRUPT,), self.command, self.route) and body:
             body = body[:-1] + bytes([body[-1] ^ 1])
-        cut = take((TRUNCATE, RESET), self.command, self.route) if self.command == "GET" else None
+        cut = take((TRUNCATE, RESET, STALL), self.command, self.route) if self.command == "GET" else None
         self.send_response(status)
         for key, value in {**headers, **(replaced.headers if replaced is not None else {})}.items():
             self.send_header(key, value)
@@ -361,6 +362,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
             return
         self.wfile.write(body[: cut.after])
+        if cut.kind == STALL:
+            time.sleep(cut.seconds)
+            self.wfile.write(body[cut.after :])
+            return
         self.close_connection = True
         if cut.kind == RESET:
             time.sleep(0.05)  # let what was sent arrive: a reset throws it away

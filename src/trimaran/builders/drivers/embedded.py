@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import signal
 
 from trimaran import settings
 from trimaran.engine.build import build as run_build
@@ -36,11 +34,8 @@ def frontends() -> Frontends:
 
 
 async def build(request: BuildRequest, sink: Sink, docker: DockerDaemon | None = None) -> BuildOutcome:
-    """One build on this machine's store. SIGTERM cancels as Ctrl-C does."""
+    """One build on this machine's store."""
     assert _entered is not None, "enter() comes first"
-    task = asyncio.current_task()
-    assert task is not None
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     configuration = settings.load()
     with open_engine(state_folder(configuration), configuration, _entered) as engine:
         async with engine.registry:
