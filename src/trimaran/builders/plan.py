@@ -33,7 +33,7 @@ async def build(options: BuildOptions, sink: Sink, environment: Mapping[str, str
     with build_inputs(options) as inputs:
         request = build_request(options, inputs, default(), environment)
         docker = await _docker(options, request, environment)
-        if docker is not None and _is_docker_build(options):
+        if docker is not None and _is_docker_build(options) and not environment.get("BUILDX_NO_DEFAULT_LOAD"):
             request = msgspec.structs.replace(request, outputs=(*request.outputs, DockerOutput()))
         outcome = await embedded.build(request, sink, docker)
         return build_result(outcome, request)
@@ -41,7 +41,8 @@ async def build(options: BuildOptions, sink: Sink, environment: Mapping[str, str
 
 def _is_docker_build(options: BuildOptions) -> bool:
     """`docker build` (docker names its default builder): the result belongs into docker, unless it goes elsewhere."""
-    return options.builder == "default" and not options.outputs and not options.push and not options.load
+    goes_elsewhere = options.outputs or options.push or options.load
+    return options.builder == "default" and not goes_elsewhere
 
 
 async def _docker(options: BuildOptions, request: BuildRequest, environment: Mapping[str, str]) -> DockerDaemon | None:

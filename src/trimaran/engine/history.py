@@ -18,6 +18,7 @@ import msgspec
 
 from trimaran.digest import Digest
 from trimaran.engine.request import BuildRequest
+from trimaran.errors import StepFailed
 from trimaran.events import Event, LogEvent, Sink, VertexEvent
 
 KEPT = 100
@@ -112,11 +113,20 @@ class BuildLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if isinstance(error, StepFailed):
+            self._point_to_log(error)
         with self._lock:
             for file in (self._events, *self._logs.values()):
                 file.close()
             self._write_record(error)
         forget_oldest(os.path.dirname(self.folder))
+
+    def _point_to_log(self, error: StepFailed) -> None:
+        """Say where everything is that the failed step wrote: displays show only its end."""
+        for digest, step in self._steps.items():
+            if step.name == error.vertex and digest in self._logs:
+                path = f"{self.folder}/{step.number}.log"
+                error.hint = "\n".join(filter(None, [error.hint, f"all that the step said: {path}"]))
 
     def _write_record(self, error: BaseException | None) -> None:
         status = "completed"
