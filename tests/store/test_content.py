@@ -4,8 +4,8 @@ import errno
 import os
 
 import pytest
-from contracts import blobs as contract
 
+from contracts import blobs as contract
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, NotFound, Unavailable
 from trimaran.oci.blobs import read_all

@@ -84,7 +84,7 @@ def test_what_a_living_build_uses_stays(filled):
         assert builder.layers.present(first)
         assert builder.layers.present(copied)
         assert [record.id for record in prune(store, all=True)] == [second]
-        assert os.path.exists(os.path.join(builder.layers._folders[first], "f"))
+        assert os.path.exists(os.path.join(builder.layers._places._folders[first], "f"))
     with open_store(path) as store:
         assert len(prune(store)) == 2
 

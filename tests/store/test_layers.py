@@ -362,3 +362,25 @@ def test_equal_work_runs_once_in_two_stores_of_one_folder(tmp_path, run):
     run(main())
     assert remote.read_count == 1
     assert len(os.listdir(tmp_path / "snapshots")) == 1
+
+
+def test_a_damaged_blob_is_pulled_again_or_made_again(tmp_path, run):
+    diff_id, descriptor, remote = remote_layer({"a": b"1" * 1000})
+    with open_store(str(tmp_path)) as store:
+        layer = store.layers.register_remote(diff_id, descriptor, remote, "r")
+        run(store.layers.fetch(layer))
+        with open(store.content.path(descriptor.digest), "r+b") as file:
+            file.seek(20)
+            file.write(b"xxxx")
+    with open_store(str(tmp_path)) as store:
+        store.layers.register_remote(diff_id, descriptor, remote, "r")
+        assert os.listdir(run(store.layers.folder(layer))) == ["a"]
+        assert remote.read_count == 2
+    os.rename(tmp_path / "snapshots", tmp_path / "old")
+    os.mkdir(tmp_path / "snapshots")
+    with open(os.path.join(tmp_path, "blobs/sha256", descriptor.digest.hex), "r+b") as file:
+        file.write(b"xxxx")
+    with open_store(str(tmp_path)) as store:
+        with pytest.raises(ResultGone):
+            run(store.layers.folder(layer))
+        assert not store.layers.present(layer)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 from collections.abc import Sequence
 
 from trimaran.aio import Cancel
-from trimaran.digest import Digest
 from trimaran.errors import Corrupt, NotFound
 from trimaran.linux.paths import open_beneath
-from trimaran.store.entries import EntryList
+from trimaran.store.entries import EntryList, Origin
 from trimaran.store.tree import Tree
 from trimaran.store.upper import explicit, prune_unchanged, read_upper
 
@@ -52,20 +50,9 @@ def open_regular(folder: str, path: str) -> int:
     return fd
 
 
-def hash_file(cancel: Cancel, fd: int) -> Digest:
-    """sha256 of all that `fd` gives; closes it."""
-    hasher = hashlib.sha256()
-    try:
-        while data := os.read(fd, _CHUNK):
-            cancel.check()
-            hasher.update(data)
-    finally:
-        os.close(fd)
-    return Digest.of_hash(hasher)
-
-
-def read_small(cancel: Cancel, fd: int, path: str, limit: int) -> bytes:
-    """All that `fd` gives; closes it. Corrupt when it is more than `limit` bytes (T19b: a huge passwd)."""
+def read_small(cancel: Cancel, origin: Origin, path: str, limit: int) -> bytes:
+    """All bytes of a file. Corrupt when they are more than `limit` (T19b: a huge passwd)."""
+    fd = origin.open()
     try:
         if os.fstat(fd).st_size > limit:
             raise Corrupt(f"read {'/' + path!r}: it is larger than the {limit} bytes allowed")

@@ -144,7 +144,7 @@ class Database:
                 if connection is None:
                     with mapped(self.folder):
                         connection = _connect(self.folder, readonly=False)
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - whoever waits gets it
                 for _, future in jobs:
                     future.set_exception(error)
                 continue
@@ -186,7 +186,7 @@ def _run_job(
     try:
         with mapped(folder):
             value = job(connection)
-    except BaseException as error:  # noqa: BLE001 - whoever waits gets it
+    except BaseException as error:
         if not connection.in_transaction:  # SQLite gave up the whole transaction (disk full)
             raise
         connection.execute("ROLLBACK TO job")

@@ -18,11 +18,13 @@ from trimaran.errors import Cancelled, Corrupt
 from trimaran.events import Progress, Task
 from trimaran.oci.blobs import CHUNK, Blobs
 from trimaran.oci.descriptor import Descriptor
+from trimaran.solver.protocols import ResultGone
 from trimaran.store.compression import decompress
 from trimaran.store.content import BlobWriter, Content
 from trimaran.store.entries import EntryList
-from trimaran.store.layers import LayerBlob
-from trimaran.store.making import verified
+from trimaran.store.layer_rows import LayerBlob, LayerId
+from trimaran.store.making import damage_noticed, verified
+from trimaran.store.removal import empty_folder
 from trimaran.store.snapshots.lowers import mark_listed_whiteouts
 from trimaran.store.unpack import read_layer
 
@@ -68,9 +70,9 @@ async def pull(
     source: Blobs,
     descriptor: Descriptor,
     diff_id: Digest,
+    *,
     folder: str | None,
     progress: Progress | None,
-    *,
     user_xattrs: bool,
 ) -> EntryList:
     """Bring the blob here, verified by digest, size and diff id, unpacked into `folder` when given; its list."""
@@ -79,7 +81,7 @@ async def pull(
         feed = _Feed()
         async with aio.TaskGroup() as group:
             work = group.start(
-                aio.in_thread(_receive, content, feed, descriptor, diff_id, folder, user_xattrs=user_xattrs)
+                aio.in_thread(_receive, content, feed, descriptor, diff_id, folder=folder, user_xattrs=user_xattrs)
             )
             try:
                 await _send(source, descriptor, feed, work, task)
@@ -108,8 +110,8 @@ def _receive(
     feed: _Feed,
     descriptor: Descriptor,
     diff_id: Digest,
-    folder: str | None,
     *,
+    folder: str | None,
     user_xattrs: bool,
 ) -> EntryList:
     with content.writer(descriptor.media_type, descriptor) as blob:
@@ -167,7 +169,8 @@ def unpack_blob(
     fd = content.open(blob.descriptor.digest)
     try:
         read = verified(content, blob.descriptor, fd)
-        entries, found = _unpack(cancel, decompress(read), folder, user_xattrs=user_xattrs)
+        with damage_noticed(content, blob.descriptor, fd):
+            entries, found = _unpack(cancel, decompress(read), folder, user_xattrs=user_xattrs)
         while read(CHUNK):
             pass
     finally:
@@ -175,3 +178,35 @@ def unpack_blob(
     if found != blob.diff_id:
         raise Corrupt(f"unpack layer {blob.diff_id}: blob {blob.descriptor.digest} holds {found}")
     return entries
+
+
+async def unpack_or_pull(
+    content: Content,
+    layer: LayerId,
+    blob: LayerBlob | None,
+    remote: tuple[Descriptor, Blobs] | None,
+    *,
+    folder: str | None,
+    progress: Progress | None,
+    user_xattrs: bool,
+) -> tuple[Descriptor, EntryList]:
+    """List (and unpack) the blob that is here; pull it when there is none, or its bytes are damaged. ResultGone."""
+    if blob is not None:
+        try:
+            entries = await aio.in_thread(unpack_blob, content, blob, folder, user_xattrs=user_xattrs)
+            return blob.descriptor, entries
+        except Corrupt:
+            if content.size(blob.descriptor.digest) is not None:
+                raise  # the bytes are what they were: the layer itself is bad
+            if progress is not None:
+                progress.warn(f"blob {blob.descriptor.digest} was damaged on disk and is fetched or made again")
+    if remote is None:
+        raise ResultGone(layer)
+    if folder is not None:
+        await aio.in_thread(empty_folder, folder)
+    descriptor, source = remote
+    diff_id = Digest(layer)
+    entries = await pull(
+        content, source, descriptor, diff_id, folder=folder, progress=progress, user_xattrs=user_xattrs
+    )
+    return descriptor, entries

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
@@ -13,7 +14,7 @@ from trimaran.oci.descriptor import Descriptor
 from trimaran.store.compression import Compression, compress, decompress
 from trimaran.store.content import BlobWriter, Content, disk_errors
 from trimaran.store.entries import Entry, EntryList
-from trimaran.store.layers import LayerBlob
+from trimaran.store.layer_rows import LayerBlob
 from trimaran.store.render import write_layer, write_snapshot
 from trimaran.store.snapshots.lowers import mark_listed_whiteouts
 
@@ -25,6 +26,7 @@ def render(
     content: Content,
     entries: EntryList,
     open_file: Callable[[str], int],
+    *,
     compression: Compression,
     progress: Progress | None,
 ) -> tuple[LayerBlob, Mapping[str, Digest]]:
@@ -33,8 +35,8 @@ def render(
         write = blob.write
         if progress is not None:
             with progress.task("exporting layers") as task:
-                return _render(cancel, blob, _counted(write, task), entries, open_file, compression)
-        return _render(cancel, blob, write, entries, open_file, compression)
+                return _render(cancel, blob, _counted(write, task), entries, open_file, compression=compression)
+        return _render(cancel, blob, write, entries, open_file, compression=compression)
 
 
 def _render(
@@ -43,6 +45,7 @@ def _render(
     write: Callable[[bytes], None],
     entries: EntryList,
     open_file: Callable[[str], int],
+    *,
     compression: Compression,
 ) -> tuple[LayerBlob, Mapping[str, Digest]]:
     encoder = compress(cancel, write, compression)
@@ -59,14 +62,12 @@ def _counted(write: Callable[[bytes], None], task: Task) -> Callable[[bytes], No
     return counting
 
 
-def recompress(
-    cancel: Cancel, content: Content, blob: LayerBlob, compression: Compression, progress: Progress | None
-) -> Descriptor:
+def recompress(cancel: Cancel, content: Content, blob: LayerBlob, compression: Compression) -> Descriptor:
     """The same tar bytes in another compression; Corrupt when they are not those of the diff id."""
     hasher = blob.diff_id.hasher()
     fd = content.open(blob.descriptor.digest)
     try:
-        with content.writer(compression.media_type()) as writer:
+        with damage_noticed(content, blob.descriptor, fd), content.writer(compression.media_type()) as writer:
             read = decompress(verified(content, blob.descriptor, fd))
             encoder = compress(cancel, writer.write, compression)
             while data := read(_CHUNK):
@@ -98,6 +99,19 @@ def verified(content: Content, descriptor: Descriptor, fd: int) -> Callable[[int
         return data
 
     return read
+
+
+@contextmanager
+def damage_noticed(content: Content, descriptor: Descriptor, fd: int) -> Iterator[None]:
+    """When reading a blob fails half-way, find out whether its bytes are to blame, and drop it then."""
+    try:
+        yield
+    except Corrupt:
+        os.lseek(fd, 0, os.SEEK_SET)
+        read = verified(content, descriptor, fd)
+        while read(_CHUNK):
+            pass
+        raise
 
 
 def render_folder(

@@ -19,7 +19,7 @@ class PruneOptions(msgspec.Struct, frozen=True, kw_only=True):
     all: bool = False
     """Also internal records, and the unpacked folders of layers that named images have."""
     filters: tuple[str, ...] = ()
-    """Each `key`, `key=value`, `key==value`, `key!=value` or `key~=regex`; all, also those joined by commas, must hold."""
+    """Each `key`, `key=value`, `key==value`, `key!=value` or `key~=regex`; all must hold, commas join several."""
     keep_duration: int = 0
     """Nanoseconds: what was used since stays."""
     reserved: int = 0

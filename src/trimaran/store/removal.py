@@ -36,6 +36,12 @@ def remove_tree(cancel: Cancel, path: str) -> bool:
         os.close(parent)
 
 
+def empty_folder(cancel: Cancel, path: str) -> None:
+    """Remove all that is in the folder `path`, which may lie in a temp folder only: it is made anew."""
+    remove_tree(cancel, path)
+    os.mkdir(path, 0o755)
+
+
 def _empty(cancel: Cancel, parent: int, name: str, prefix: str) -> tuple[list[str], bool]:
     """Remove `name` of `parent`, its folders moved to `parent` as `prefix`N: their names, whether `name` is gone."""
     try:

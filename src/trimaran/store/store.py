@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.errors import Cancelled, NotFound
 from trimaran.store.content import Content, disk_errors
 from trimaran.store.database import Database, open_database
-from trimaran.store.gc import Collector
 from trimaran.store.images import Images
 from trimaran.store.last_use import LastUse
 from trimaran.store.layers import Layers
@@ -21,6 +20,9 @@ from trimaran.store.records import Records
 from trimaran.store.rootfs import Roots
 from trimaran.store.snapshots import Snapshots, choose_snapshots
 from trimaran.store.stat_cache import StatCache
+
+if TYPE_CHECKING:
+    from trimaran.store.gc import Collector
 
 _FOLDERS = ("blobs", "blobs/sha256", "snapshots", "temp", "live", "locks")
 
@@ -36,14 +38,22 @@ class Store:
         self.last_use = LastUse(database)
         self.content = Content(root, database, self.pins)
         self.snapshots: Snapshots = choose_snapshots(root, database, self.pins, user_xattrs=user_xattrs)
-        self.layers = Layers(root, database, self.pins, self.content, self.snapshots, self.last_use)
+        self.layers = Layers(
+            root, database, self.pins, content=self.content, snapshots=self.snapshots, last_use=self.last_use
+        )
         self.roots = Roots(self.layers, self.snapshots)
         self.records = Records(root, database, self.last_use)
         self.images = Images(database, self.content)
         self.stat_cache = StatCache(database)
-        self.collector = Collector(root, database, self.last_use)
         self._sweeper: threading.Thread | None = None
         self._stop = Cancel()
+
+    @property
+    def collector(self) -> Collector:
+        """`usage` and `prune`, for disk functions."""
+        from trimaran.store.gc import Collector
+
+        return Collector(self.root, self.database, self.last_use)
 
     async def sync(self) -> None:
         """Make durable what this build left: called once, before success is reported. One syncfs, if any is needed."""

@@ -1,4 +1,4 @@
-"""What the store holds and what that costs: one record per layer with bytes, with the fields of BuildKit's UsageInfo."""
+"""What the store holds and what that costs: a record per layer with bytes, with the fields of BuildKit's UsageInfo."""
 
 from __future__ import annotations
 

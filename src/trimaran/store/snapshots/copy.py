@@ -66,7 +66,15 @@ class _CopyMount:
             gone = [path for path in self._before if path not in after]
             if not changed and not gone and self._before[""][:3] == after[""][:3]:
                 return None
-            _take_changes(cancel, self.path, self._upper, after, changed, gone, user_xattrs=self._user_xattrs)
+            _take_changes(
+                cancel,
+                self.path,
+                self._upper,
+                after=after,
+                changed=changed,
+                gone=gone,
+                user_xattrs=self._user_xattrs,
+            )
         return self._upper
 
 
@@ -101,10 +109,10 @@ def _take_changes(
     cancel: Cancel,
     root: str,
     upper: str,
+    *,
     after: dict[str, _Stamp],
     changed: list[str],
     gone: list[str],
-    *,
     user_xattrs: bool,
 ) -> None:
     """Move what changed from `root` to `upper`, parents made like those in `root`; whiteouts for what is gone."""

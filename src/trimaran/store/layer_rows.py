@@ -1,0 +1,122 @@
+"""The rows of layers: lists, blobs, parents and origins in the database. For the loop: reads cost about 10 µs each."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from typing import NewType
+
+import msgspec
+
+from trimaran.digest import Digest
+from trimaran.oci.descriptor import Descriptor
+from trimaran.store.database import Database
+from trimaran.store.packing import pack
+
+LayerId = NewType("LayerId", str)
+
+PULLED = "pulled"
+"""The compression column of a blob that somebody else made."""
+
+
+class LayerBlob(msgspec.Struct, frozen=True):
+    """A layer as a blob: its descriptor, and the digest of its uncompressed tar."""
+
+    descriptor: Descriptor
+    diff_id: Digest
+
+
+class LayerRows:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def lives(self, layer: LayerId) -> bool:
+        """Whether there is a row that no garbage collector has condemned."""
+        return self._database.row("SELECT 1 FROM layers WHERE id=? AND NOT condemned", (layer,)) is not None
+
+    def entries(self, layer: LayerId) -> bytes | None:
+        row = self._database.row("SELECT entries FROM layers WHERE id=? AND NOT condemned", (layer,))
+        return None if row is None else row[0]
+
+    def parents(self, layer: LayerId) -> tuple[LayerId, ...]:
+        row = self._database.row("SELECT parents FROM layers WHERE id=?", (layer,))
+        return tuple(LayerId(parent) for parent in row[0].split()) if row else ()
+
+    def created(self, layer: LayerId) -> int:
+        row = self._database.row("SELECT created FROM layers WHERE id=?", (layer,))
+        return int(row[0]) if row else 0
+
+    def blobs(self, layer: LayerId) -> Iterator[tuple[str, LayerBlob]]:
+        """(compression, blob) of all that were made or pulled, pulled ones first; says nothing about their bytes."""
+        rows = self._database.query(
+            "SELECT compression, digest, size, media_type, diff_id FROM layer_blobs JOIN layers ON layers.id=layer"
+            " WHERE layer=? AND NOT condemned ORDER BY compression != ?, compression",
+            (layer, PULLED),
+        )
+        for compression, digest, size, media_type, diff_id in rows:
+            descriptor = Descriptor(media_type=media_type, digest=Digest(digest), size=size)
+            yield compression, LayerBlob(descriptor, Digest(diff_id))
+
+    def add_remote(self, layer: LayerId, descriptor: Descriptor, repository: str) -> None:
+        """Remember that the layer exists, and where its blob does; writes nothing that is known."""
+        row = self._database.row("SELECT remote FROM layers WHERE id=? AND NOT condemned", (layer,))
+        body = pack(descriptor)
+        if row is None or row[0] != body:
+            self._database.submit(lambda connection: insert_layer(connection, layer, diff_id=layer, remote=body))
+        if repository not in self.repositories(descriptor.digest):
+            self._database.execute("INSERT OR IGNORE INTO origins VALUES(?,?)", (descriptor.digest, repository))
+
+    def add_pulled(self, layer: LayerId, descriptor: Descriptor) -> None:
+        """Remember a blob that is here already; writes nothing that is known."""
+        sql = "SELECT digest FROM layer_blobs WHERE layer=? AND compression=?"
+        row = self._database.row(sql, (layer, PULLED))
+        if row is None or row[0] != descriptor.digest or not self.lives(layer):
+            made = LayerBlob(descriptor, Digest(layer))
+            self._database.submit(lambda connection: insert_blob(connection, layer, PULLED, made))
+
+    def repositories(self, digest: Digest) -> tuple[str, ...]:
+        rows = self._database.query("SELECT repository FROM origins WHERE digest=? ORDER BY repository", (digest,))
+        return tuple(row[0] for row in rows)
+
+    def file(self, layer: LayerId, path: str) -> bytes | None:
+        """A small file that was kept beside the list."""
+        row = self._database.row("SELECT data FROM layer_files WHERE layer=? AND path=?", (layer, path))
+        return None if row is None else bytes(row[0])
+
+    def keep_file(self, layer: LayerId, path: str, data: bytes) -> None:
+        self._database.execute("INSERT OR REPLACE INTO layer_files VALUES(?,?,?)", (layer, path, data))
+
+
+def insert_layer(
+    connection: sqlite3.Connection,
+    layer: str,
+    *,
+    diff_id: str = "",
+    entries: bytes | None = None,
+    remote: bytes | None = None,
+    parents: str = "",
+    description: str = "",
+) -> None:
+    """Add or complete a row: what is given replaces, what is not stays."""
+    connection.execute(
+        "INSERT INTO layers(id, entries, diff_id, remote, parents, description, created) VALUES(?,?,?,?,?,?,?)"
+        " ON CONFLICT(id) DO UPDATE SET entries=coalesce(excluded.entries, entries),"
+        " diff_id=CASE excluded.diff_id WHEN '' THEN diff_id ELSE excluded.diff_id END,"
+        " remote=coalesce(excluded.remote, remote),"
+        " parents=CASE excluded.parents WHEN '' THEN parents ELSE excluded.parents END,"
+        " description=CASE excluded.description WHEN '' THEN description ELSE excluded.description END, condemned=0",
+        (layer, entries, diff_id, remote, parents, description, time.time_ns()),
+    )
+
+
+def insert_blob(
+    connection: sqlite3.Connection, layer: str, compression: str, made: LayerBlob, entries: bytes | None = None
+) -> None:
+    """Add a blob of the layer, and complete its row."""
+    descriptor = made.descriptor
+    insert_layer(connection, layer, diff_id=made.diff_id, entries=entries)
+    connection.execute(
+        "INSERT OR REPLACE INTO layer_blobs(layer, compression, digest, size, media_type) VALUES(?,?,?,?,?)",
+        (layer, compression, descriptor.digest, descriptor.size, descriptor.media_type),
+    )
