@@ -1,4 +1,8 @@
-"""What holds for every test: a skip is no way out on the reference machine, and end-to-end tests come last."""
+"""What holds for every test: a skip is no way out on the reference machine, and end-to-end tests are one after another.
+
+Tables of expected results that lie beside the repository are no part of it: where they are not, the tests that read
+them are deselected, and the header says so.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +21,7 @@ if find_spec("trimaran") is None:  # `./run` installs the wheel; a plain pytest 
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(TESTS.parent / "src"), os.environ.get("PYTHONPATH"))))
 
 ALLOW_SKIP = "TRIMARAN_ALLOW_SKIP"
+CASES = Path(os.environ.get("TRIMARAN_CASES") or TESTS.parents[1] / "shared" / "cases")
 
 
 def _on_reference_machine() -> bool:
@@ -35,8 +40,27 @@ def pytest_configure(config: pytest.Config) -> None:
 _STRICT = pytest.StashKey[bool]()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: "e2e" in item.path.parts)
+def pytest_report_header() -> str:
+    return f"tables of expected results: {CASES}{'' if CASES.exists() else ' is not there, so what it would say is not tested'}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not CASES.exists():
+        config.hook.pytest_deselected(items=[item for item in items if _has_no_case(item)])
+        items[:] = [item for item in items if not _has_no_case(item)]
+    items.sort(key=_is_end_to_end)
+    for item in filter(_is_end_to_end, items):
+        # They share a machine: one account, one table of handlers. Several processes of pytest keep them in one.
+        item.add_marker(pytest.mark.xdist_group("e2e"))
+
+
+def _is_end_to_end(item: pytest.Item) -> bool:
+    return "e2e" in item.path.parts
+
+
+def _has_no_case(item: pytest.Item) -> bool:
+    """A parametrized test over nothing; pytest itself marks it."""
+    return any("got empty parameter set" in mark.kwargs.get("reason", "") for mark in item.iter_markers("skip"))
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -22,6 +22,17 @@ def test_is_expected_to_fail():
     assert False
 """
 
+TABLES = """
+import pytest
+
+@pytest.mark.parametrize("row", [])
+def test_rows(row):
+    pass
+
+def test_other():
+    pass
+"""
+
 
 def on_reference_machine() -> bool:
     # Several files have this name, so it is loaded by its path.
@@ -31,17 +42,17 @@ def on_reference_machine() -> bool:
     return module._on_reference_machine()
 
 
-def outcome(folder: Path, *, allow: str) -> str:
+def outcome(folder: Path, text: str = SKIPS, *, allow: str = "", cases: Path | str = "") -> str:
     shutil.copy(CONFTEST, folder / "conftest.py")
-    (folder / "test_it.py").write_text(SKIPS)
-    environment = {**os.environ, "TRIMARAN_ALLOW_SKIP": allow, "PYTEST_ADDOPTS": ""}
+    (folder / "test_it.py").write_text(text)
+    environment = {**os.environ, "TRIMARAN_ALLOW_SKIP": allow, "TRIMARAN_CASES": str(cases), "PYTEST_ADDOPTS": ""}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder)]
     said = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False, env=environment)
     return said.stdout
 
 
 def test_skip_fails_on_the_reference_machine_only(tmp_path: Path) -> None:
-    said = outcome(tmp_path, allow="")
+    said = outcome(tmp_path)
     if on_reference_machine():
         assert "1 failed, 1 xfailed" in said
         assert "no moon tonight" in said
@@ -51,3 +62,14 @@ def test_skip_fails_on_the_reference_machine_only(tmp_path: Path) -> None:
 
 def test_skip_may_be_allowed(tmp_path: Path) -> None:
     assert "1 skipped, 1 xfailed" in outcome(tmp_path, allow="1")
+
+
+def test_tables_that_are_not_there_are_not_tested(tmp_path: Path) -> None:
+    said = outcome(tmp_path, TABLES, cases=tmp_path / "none")
+    assert "1 passed, 1 deselected" in said
+    assert "is not there" in said
+
+
+def test_tables_without_a_row_are_a_skip_like_any_other(tmp_path: Path) -> None:
+    said = outcome(tmp_path, TABLES, cases=tmp_path)
+    assert ("1 passed, 1 error" if on_reference_machine() else "1 passed, 1 skipped") in said
