@@ -4,9 +4,7 @@
 platforms="linux/amd64 linux/arm64 linux/arm/v7"
 
 demo() {
-	say "making the base images in $bases (the first time this takes some minutes)"
-	PYTHONPATH=tests "$bin/python" -m bases make "$bases"
-
+	make_bases
 	scratch=$work/demo
 	rm -rf "$scratch/registry"
 	mkdir -p "$scratch"

@@ -123,7 +123,15 @@ digest() { # one line for the content of files and folders
 	find "$@" -type f ! -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
 }
 
-pip() { persistently "$bin/python" -m pip --quiet --disable-pip-version-check --retries 10 --timeout 60 "$@"; }
+pip() { persistently logged_pip "$@"; }
+
+logged_pip() { # its warnings are about the machine's configuration: of interest only when it does not succeed
+	"$bin/python" -m pip --disable-pip-version-check --retries 10 --timeout 60 "$@" >"$state/pip.log" 2>&1 ||
+		{
+			tail -n 20 "$state/pip.log" >&2
+			return 1
+		}
+}
 
 make_environment() {
 	wanted="$("$python" --version) $(digest pyproject.toml)"
