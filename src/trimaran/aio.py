@@ -24,7 +24,7 @@ _pool: ThreadPoolExecutor | None = None
 
 
 class Cancel:
-    """A flag the waiter sets and the worker checks; `on_cancel` callbacks unblock a worker that sits in a system call."""
+    """A flag the waiter sets and the worker checks; `on_cancel` callbacks unblock a worker in a system call."""
 
     __slots__ = ("_callbacks", "_event")
 

@@ -255,11 +255,11 @@ def _parse_single(text: str, name: str, version: str, features: tuple[str, ...],
 
 
 def _hint_for_platform(text: str) -> str:
-    import difflib
+    from trimaran.spelling import nearest
 
     known = ["linux/" + name for name in sorted(KNOWN_ARCHITECTURES)] + sorted(KNOWN_ARCHITECTURES | KNOWN_OS)
-    near = difflib.get_close_matches(text.strip().lower(), known, 1, 0.6)
-    return f"did you mean {near[0]}?" if near else "such as linux/amd64, linux/arm64 or linux/arm/v7"
+    near = nearest(text.strip(), known)
+    return f"did you mean {near}?" if near else "such as linux/amd64, linux/arm64 or linux/arm/v7"
 
 
 def _escape(text: str) -> str:

@@ -318,10 +318,10 @@ class _File:
         name = ".".join(keys)
         if (len(keys) == 1 and keys[0] in _FOREIGN) or (keys[0] == "worker" and keys[-1] in _FOREIGN_WORKER):
             return self.wrong(keys, f"{name} is a setting of buildkitd only", hint="take it out of this file")
-        from difflib import get_close_matches
+        from trimaran.spelling import nearest
 
-        near = get_close_matches(keys[-1], fields, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]}?" if near else f"known here: {', '.join(sorted(fields))}"
+        near = nearest(keys[-1], fields)
+        hint = f"did you mean {near}?" if near else f"known here: {', '.join(sorted(fields))}"
         return self.wrong(keys, f"unknown key {name}", hint=hint)
 
     def tables(self, value: Any, fields: Fields, keys: tuple[str, ...]) -> list[dict[str, Any]]:

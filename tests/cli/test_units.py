@@ -8,7 +8,7 @@ import io
 import pytest
 from hypothesis import given, strategies
 
-from trimaran.cli.nearest import edits, nearest
+from trimaran.spelling import edits, nearest
 from trimaran.cli.units import (
     decimal_size,
     parse_bool,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from trimaran.cli.nearest import unknown
 from trimaran.cli.units import parse_bool, split_csv
 from trimaran.errors import UsageError
+from trimaran.spelling import unknown
 
 
 class Attributes:

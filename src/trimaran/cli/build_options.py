@@ -8,12 +8,12 @@ from typing import Literal, cast
 from trimaran.builders.options import STDIN, BuildContext, BuildOptions, ProgressMode
 from trimaran.cli.attributes import Attributes
 from trimaran.cli.build_flags import NOT_DONE, PROGRESS_MODES
-from trimaran.cli.nearest import unknown
 from trimaran.cli.options import Values
 from trimaran.cli.outputs import check_tag, parse_annotation, parse_output
 from trimaran.cli.units import parse_bool, split_csv
 from trimaran.errors import UsageError
 from trimaran.graph.ops import HostIP, Ulimit
+from trimaran.spelling import unknown
 
 _ULIMITS = ("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio")
 ULIMIT_NAMES = (*_ULIMITS, "rttime", "sigpending", "stack")
@@ -124,7 +124,7 @@ def _check_folder(context: str) -> None:
 def _alike(path: str) -> str:
     import os
 
-    from trimaran.cli.nearest import nearest
+    from trimaran.spelling import nearest
 
     folder, name = os.path.split(path.rstrip("/"))
     try:

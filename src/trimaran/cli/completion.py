@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from trimaran.cli.invocation import Invocation
-from trimaran.cli.nearest import unknown
 from trimaran.cli.options import DEBUG, Command, Example, Values
 from trimaran.errors import UsageError
+from trimaran.spelling import unknown
 
 SHELLS = ("bash", "zsh", "fish")
 COMMAND = Command(

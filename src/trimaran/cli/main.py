@@ -102,7 +102,7 @@ def _resolve(words: list[str], invocation: Invocation) -> tuple[str, list[str]]:
         raise Unsupported(f'run "{path}": not done by the embedded builder', hint=commands.UNSUPPORTED[path])
     invocation.out(group_help(invocation, group) if group else root_help(invocation))
     known = [row[0] for row in commands.subcommands(group)] if group else [*commands.TABLE, *commands.GROUPS]
-    from trimaran.cli.nearest import nearest
+    from trimaran.spelling import nearest
 
     guess = nearest(unknown, known)
     raise UsageError(f'unknown command: "{unknown}"', hint=f"did you mean {guess}?" if guess else "")

@@ -258,7 +258,7 @@ def _is_true(text: str) -> bool:
 
 
 def _nearest_flag(name: str, table: dict[str, Flag]) -> str:
-    from trimaran.cli.nearest import nearest
+    from trimaran.spelling import nearest
 
     word = nearest(name, [flag.name for flag in table.values() if not flag.hidden])
     return f"did you mean --{word}?" if word else ""

@@ -19,9 +19,9 @@ from trimaran.builders.options import (
     TarOutput,
 )
 from trimaran.cli.attributes import Attributes
-from trimaran.cli.nearest import unknown
 from trimaran.cli.units import split_csv
 from trimaran.errors import UsageError
+from trimaran.spelling import unknown
 
 TYPES = ("image", "registry", "oci", "docker", "local", "tar", "cacheonly")
 ANNOTATION_KINDS = ("manifest", "manifest-descriptor", "index", "index-descriptor")

@@ -10,7 +10,7 @@ from trimaran.dockerfile.contexts import NamedContexts, context_draft, load_igno
 from trimaran.dockerfile.instructions import Onbuild
 from trimaran.dockerfile.names import internal, step_name
 from trimaran.dockerfile.parse import parse_trigger
-from trimaran.dockerfile.problems import DockerfileError, nearest
+from trimaran.dockerfile.problems import DockerfileError
 from trimaran.dockerfile.reading import instruction
 from trimaran.dockerfile.stage_graph import SCRATCH, StageGraph
 from trimaran.dockerfile.state import StageState
@@ -19,6 +19,7 @@ from trimaran.graph.frontend import Bridge, ResolvedImage
 from trimaran.graph.ops import SourceOp
 from trimaran.platforms import Platform
 from trimaran.reference import Reference
+from trimaran.spelling import nearest
 
 _COMMON = ("alpine", "busybox", "centos", "debian", "fedora", "golang", "ubuntu")
 

@@ -8,7 +8,6 @@ from typing import Any
 from trimaran.dockerfile import gotext, paths
 from trimaran.dockerfile.arguments import proxies
 from trimaran.dockerfile.config import DEFAULT_PATH, Health
-from trimaran.dockerfile.copying import add_copy
 from trimaran.dockerfile.instructions import (
     Arg,
     ArgItem,
@@ -30,16 +29,13 @@ from trimaran.dockerfile.instructions import (
     Workdir,
 )
 from trimaran.dockerfile.names import command_name, step_name
-from trimaran.dockerfile.owners import owner
-from trimaran.dockerfile.ports import expand_ports
-from trimaran.dockerfile.problems import DockerfileError, did_you_mean
-from trimaran.dockerfile.running import add_run, with_shell
-from trimaran.dockerfile.signals import is_signal
+from trimaran.dockerfile.problems import DockerfileError
 from trimaran.dockerfile.stage_graph import StageGraph
-from trimaran.dockerfile.state import Command, StageState, Target
+from trimaran.dockerfile.state import Command, StageState, Target, with_shell
 from trimaran.dockerfile.words import ExpansionError
 from trimaran.errors import TrimaranError
 from trimaran.graph.ops import FileAction, FileOp, MkDirAction
+from trimaran.spelling import did_you_mean
 
 # Read by the engine, not by programs of the build.
 _NOT_ENVIRONMENT = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
@@ -81,8 +77,12 @@ def dispatch(state: StageState, command: Command, target: Target, proxy: tuple[t
     state.in_trigger = command.triggered
     try:
         if isinstance(item, Run):
+            from trimaran.dockerfile.running import add_run
+
             add_run(state, command, item, target, proxy)
         elif isinstance(item, Copy):
+            from trimaran.dockerfile.copying import add_copy
+
             add_copy(state, command, item, target)
         else:
             _HANDLERS[type(item)](state, item, target)
@@ -139,6 +139,8 @@ def _workdir(state: StageState, item: Workdir, target: Target) -> None:
     _set_workdir(state, path)
     made = state.cwd != "/"
     if made:
+        from trimaran.dockerfile.owners import owner
+
         base = [state.draft] if state.draft is not None else []
         work = MkDirAction(
             path=state.cwd,
@@ -196,6 +198,8 @@ def _healthcheck(state: StageState, item: Healthcheck, target: Target) -> None:
 
 
 def _expose(state: StageState, item: Expose, target: Target) -> None:
+    from trimaran.dockerfile.ports import expand_ports
+
     words = tuple(word for port in item.ports for word in target.expander.words(port, state.env))
     ports = expand_ports(words)
     exposed = state.image.run.exposed_ports = state.image.run.exposed_ports or {}
@@ -213,10 +217,10 @@ def _volume(state: StageState, item: Volume, target: Target) -> None:
 
 
 def _stop_signal(state: StageState, item: StopSignal, target: Target) -> None:
+    from trimaran.dockerfile.signals import NAMES, is_signal
+
     signal = _word(state, target, item.signal)
     if not is_signal(signal):
-        from trimaran.dockerfile.signals import NAMES
-
         raise DockerfileError(f"invalid signal: {signal}", hint=did_you_mean(signal, ["SIG" + name for name in NAMES]))
     state.image.run.stop_signal = signal
     _record(state, target, f"STOPSIGNAL {signal}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from trimaran.dockerfile.parse import Node, Word
-from trimaran.dockerfile.problems import DockerfileError, did_you_mean
+from trimaran.dockerfile.problems import DockerfileError
+from trimaran.spelling import did_you_mean
 
 BOOL = "bool"
 TEXT = "text"

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import msgspec
 
-from trimaran.dockerfile.problems import DockerfileError, did_you_mean
+from trimaran.dockerfile.problems import DockerfileError
+from trimaran.spelling import did_you_mean
 
 TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
 SHARING = ("shared", "private", "locked")

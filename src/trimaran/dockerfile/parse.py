@@ -13,9 +13,10 @@ import msgspec
 
 from trimaran.dockerfile.heredocs import Heredoc, HeredocMark, marks_in
 from trimaran.dockerfile.lines import SPACE, Directive, LineReader, LogicalLine
-from trimaran.dockerfile.problems import DockerfileError, did_you_mean
+from trimaran.dockerfile.problems import DockerfileError
 from trimaran.dockerfile.words import ExpansionError
 from trimaran.errors import Location, Position, Range
+from trimaran.spelling import did_you_mean
 
 _BLANKS = "\t\v\f\r "
 _BLANK_RUN = re.compile(r"[\t\v\f\r ]+")

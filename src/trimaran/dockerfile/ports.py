@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from trimaran.dockerfile.problems import DockerfileError, did_you_mean
+from trimaran.dockerfile.problems import DockerfileError
+from trimaran.spelling import did_you_mean
 
 PROTOCOLS = ("tcp", "udp", "sctp")
 

@@ -33,10 +33,10 @@ from trimaran.dockerfile.instructions import (
     Volume,
     Workdir,
 )
-from trimaran.dockerfile.mounts import parse_mount
 from trimaran.dockerfile.parse import KEYWORDS, Node, Word
-from trimaran.dockerfile.problems import DockerfileError, did_you_mean
+from trimaran.dockerfile.problems import DockerfileError
 from trimaran.dockerfile.words import ExpansionError
+from trimaran.spelling import did_you_mean
 
 MIN_INTERVAL = 10**6
 NETWORKS = ("default", "none", "host")
@@ -180,6 +180,8 @@ def _run(node: Node) -> Run:
     flags = Flags(node)
     mounts = tuple(word for word in node.flags if word.text.startswith("--mount="))
     for word in mounts:
+        from trimaran.dockerfile.mounts import parse_mount
+
         try:
             parse_mount(word.text.partition("=")[2], lambda value: value)
         except DockerfileError as error:

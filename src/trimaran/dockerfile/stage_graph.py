@@ -9,14 +9,13 @@ from collections.abc import Iterable
 
 from trimaran.dockerfile.contexts import NamedContexts
 from trimaran.dockerfile.instructions import Copy, From, Instruction, Run
-from trimaran.dockerfile.mounts import source_of
 from trimaran.dockerfile.parse import Node
-from trimaran.dockerfile.problems import did_you_mean
 from trimaran.dockerfile.stages import Program, Stage
 from trimaran.dockerfile.state import Command, StageState, Target
 from trimaran.dockerfile.words import Expander, ExpansionError
 from trimaran.errors import NotFound, UsageError
 from trimaran.platforms import Platform
+from trimaran.spelling import did_you_mean
 
 SCRATCH = "scratch"
 
@@ -63,6 +62,8 @@ class StageGraph:
         if isinstance(item, Copy) and item.source_stage:
             sources = (self._source(item.source_stage, item.node, by_index=True),)
         elif isinstance(item, Run) and item.mounts:
+            from trimaran.dockerfile.mounts import source_of
+
             named = (source_of(word.text) for word in item.mounts)
             sources = tuple(
                 self._source(name, item.node, by_index=False) if name and name != SCRATCH else None for name in named

@@ -86,7 +86,7 @@ async def _spec(
 
 
 def arguments(request: RunRequest, config: ContainerConfig) -> tuple[str, ...]:
-    """ENTRYPOINT then CMD, as docker run: a new entrypoint also drops the image's CMD. UsageError when nothing is left."""
+    """ENTRYPOINT then CMD, as docker run: a new entrypoint drops the image's CMD too. UsageError when nothing is left."""
     if request.entrypoint is not None:
         start: tuple[str, ...] = (request.entrypoint,) if request.entrypoint else ()
         rest = request.command

@@ -7,7 +7,6 @@ hashed. Whoever reads bytes later checks them against that hash.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 from collections.abc import Collection, Mapping
 
@@ -21,6 +20,7 @@ from trimaran.patterns import find_last
 from trimaran.platforms import Platform
 from trimaran.sources import LocalFiles
 from trimaran.sources.wanted import Wanted
+from trimaran.spelling import nearest
 from trimaran.store.entries import FILE, EntryList, Origin
 from trimaran.store.folder import Folder, FolderFile, StatKey
 from trimaran.store.stat_cache import StatCache, hash_folder_files
@@ -67,11 +67,9 @@ class LocalRoot:
             number = find_last(patterns, path)
             if number is not None:
                 return f'/{path} is there, but .dockerignore excludes it with the pattern "{patterns[number]}"'
-        import difflib
-
-        near = difflib.get_close_matches(name, names, 1)
+        near = nearest(name, names)
         if near:
-            return f"did you mean {f'{parent}/' if parent else ''}{near[0]}?"
+            return f"did you mean {f'{parent}/' if parent else ''}{near}?"
         return "" if names else f"the context has no folder /{parent}"
 
     def _names(self, folder: str) -> list[str]:
@@ -114,7 +112,7 @@ class LocalSource:
 
 
 def _list(attrs: Mapping[str, str], name: str) -> tuple[str, ...]:
-    return tuple(json.loads(attrs[name])) if attrs.get(name) else ()
+    return tuple(msgspec.json.decode(attrs[name])) if attrs.get(name) else ()
 
 
 def _scan(cancel: aio.Cancel, folder: Folder, wanted: Wanted) -> tuple[EntryList, dict[str, StatKey]]:

@@ -136,7 +136,7 @@ class Evaluation:
         if isinstance(value, Record):
             if name in value.fields:
                 return value.fields[name]
-            from trimaran.cli.nearest import unknown
+            from trimaran.spelling import unknown
 
             message, hint = unknown(f"field of {value.kind}", name, value.fields)
             raise self._failed(position, message, hint)

@@ -195,7 +195,7 @@ class _Parser:
         if token.text in _CONSTANTS:
             return Operand(kind="literal", literal=_CONSTANTS[token.text], position=token.position)
         if token.text not in self._functions:
-            from trimaran.cli.nearest import unknown
+            from trimaran.spelling import unknown
 
             message, hint = unknown("function", token.text, sorted(self._functions))
             raise failure(self._text, token.position, message, hint)

@@ -31,6 +31,15 @@ def edits(left: str, right: str) -> int:
     return row[-1]
 
 
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A hint: the nearest known word, else the known words (when there are few), else nothing."""
+    names = list(known)
+    near = nearest(word, names)
+    if near:
+        return f"did you mean {near}?"
+    return "known: " + ", ".join(names) if 0 < len(names) <= 20 else ""
+
+
 def unknown(what: str, word: str, known: Iterable[str]) -> tuple[str, str]:
     """Message and hint for a word that is none of the known ones: names them and the nearest."""
     words = list(known)
