@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -73,12 +72,16 @@ def _from_stdin(stack: ExitStack) -> BuildInputs:
         )
     if not data.strip():
         raise UsageError("read Dockerfile from standard input: it is empty")
+    import tempfile
+
     folder = _kept(stack, data)
     empty = stack.enter_context(tempfile.TemporaryDirectory(prefix="trimaran-context-"))
     return BuildInputs(empty, folder, "Dockerfile")
 
 
 def _kept(stack: ExitStack, data: bytes) -> str:
+    import tempfile
+
     folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="trimaran-dockerfile-"))
     with open(os.path.join(folder, "Dockerfile"), "wb") as file:
         file.write(data)

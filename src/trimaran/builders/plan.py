@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -13,10 +14,12 @@ from trimaran.builders.result import build_result
 from trimaran.engine.request import BuildRequest
 from trimaran.errors import UsageError
 from trimaran.events import Sink
-from trimaran.exporters.load import DockerDaemon
 from trimaran.exporters.options import Annotation, DockerOutput, ImageOptions, ImageOutput, OciOutput, Output
 from trimaran.graph.frontend import FrontendRequest, NamedContext
 from trimaran.platforms import Platform, default
+
+if TYPE_CHECKING:
+    from trimaran.exporters.load import DockerDaemon
 
 
 def enter() -> None:

@@ -11,7 +11,7 @@ from trimaran.dockerfile.instructions import ArgItem, Run
 from trimaran.dockerfile.mounts import RunMount, parse_mount
 from trimaran.dockerfile.names import command_name, first_line, step_name
 from trimaran.dockerfile.problems import DockerfileError
-from trimaran.dockerfile.state import Command, StageState, Target
+from trimaran.dockerfile.state import Command, StageState, Target, with_shell
 from trimaran.dockerfile.words import Expander
 from trimaran.errors import Unsupported
 from trimaran.graph.ops import (
@@ -34,15 +34,10 @@ from trimaran.graph.ops import (
 )
 from trimaran.patterns import clean
 
-DEFAULT_SHELL = ("/bin/sh", "-c")
 _SHARING = {"": CacheSharing.SHARED, "shared": CacheSharing.SHARED, "private": CacheSharing.PRIVATE}
 _NETWORKS = {"": NetMode.UNSET, "default": NetMode.UNSET, "sandbox": NetMode.UNSET}
 _NETWORKS |= {"host": NetMode.HOST, "none": NetMode.NONE}
 SCRIPT_FOLDER = "/dev/pipes/"
-
-
-def with_shell(state: StageState, arguments: Sequence[str]) -> list[str]:
-    return [*(state.image.run.shell or DEFAULT_SHELL), " ".join(arguments)]
 
 
 class _Mounts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -14,6 +14,8 @@ from trimaran.dockerfile.stages import Stage
 from trimaran.dockerfile.words import Expander
 from trimaran.graph.frontend import FrontendRequest
 from trimaran.platforms import Platform
+
+DEFAULT_SHELL = ("/bin/sh", "-c")
 
 
 class Command:
@@ -118,3 +120,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     def timestamp(self) -> int:
         """Of files made: nanoseconds, or KEEP_TIME."""
         return -1 if self.epoch is None else self.epoch * 1_000_000_000
+
+
+def with_shell(state: StageState, arguments: Sequence[str]) -> list[str]:
+    """The process that a line in shell form is."""
+    return [*(state.image.run.shell or DEFAULT_SHELL), " ".join(arguments)]

@@ -7,12 +7,15 @@ Source: reference §3.2; POSIX shell, 2.6.2, without bracket patterns.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from trimaran.dockerfile.globs import Glob
 from trimaran.dockerfile.lines import SPACE
 from trimaran.errors import UsageError
+
+if TYPE_CHECKING:
+    from trimaran.dockerfile.globs import Glob
 
 MAX_DEPTH = 100
 MAX_RESULT = 1 << 20
@@ -298,6 +301,8 @@ class _Scan:
 
 
 def _pattern(text: str) -> Glob:
+    from trimaran.dockerfile.globs import Glob
+
     try:
         return Glob(text)
     except ValueError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from trimaran import aio
 from trimaran.digest import Digest
@@ -15,8 +16,10 @@ from trimaran.reference import Reference
 from trimaran.solver.solver import Solver
 from trimaran.sources.resolver import ImageResolver
 from trimaran.steps.context import StepContext
-from trimaran.steps.views import View
 from trimaran.store.entries import FILE, Origin
+
+if TYPE_CHECKING:
+    from trimaran.steps.views import View
 
 
 class EngineBridge:

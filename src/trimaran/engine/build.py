@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from trimaran.engine.bridge import EngineBridge
 from trimaran.engine.engine import Engine
@@ -12,9 +13,8 @@ from trimaran.errors import NotFound
 from trimaran.events import Sink
 from trimaran.exporters.assemble import Exportable
 from trimaran.exporters.context import ExportContext, Exported
-from trimaran.exporters.load import DockerDaemon
 from trimaran.exporters.table import export
-from trimaran.graph.frontend import Frontends, FrontendResult
+from trimaran.graph.frontend import FrontendResult, Frontends
 from trimaran.solver.protocols import Result
 from trimaran.solver.solver import Solver
 from trimaran.sources.image import ImageSource
@@ -24,6 +24,9 @@ from trimaran.steps.context import StepContext
 from trimaran.steps.make import make_step
 from trimaran.steps.results import StoreResults
 from trimaran.store.rootfs import Rootfs
+
+if TYPE_CHECKING:
+    from trimaran.exporters.load import DockerDaemon
 
 
 async def build(

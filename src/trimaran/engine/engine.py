@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from trimaran.executor.runtime import Runtime
-from trimaran.executor.spec import Network
 from trimaran.linux.enter import Entered
 from trimaran.platforms import Platform, default
 from trimaran.registry.client import Registry
 from trimaran.settings import Settings
 from trimaran.store.store import Store, open_store
+
+if TYPE_CHECKING:
+    from trimaran.executor.runtime import Runtime
+    from trimaran.executor.spec import Network
 
 
 class Engine:

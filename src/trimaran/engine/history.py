@@ -7,8 +7,6 @@ step n wrote, raw and whole). Never clipped; the oldest builds go when there are
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
 import threading
 import time
 from types import TracebackType
@@ -62,7 +60,7 @@ class BuildLog:
 
     @classmethod
     def open(cls, root: str, request: BuildRequest) -> BuildLog:
-        build_id = secrets.token_hex(12)
+        build_id = os.urandom(12).hex()
         folder = os.path.join(root, "builds", build_id)
         os.makedirs(folder, mode=0o700, exist_ok=True)
         return cls(folder, build_id, request)
@@ -171,6 +169,8 @@ def forget_oldest(folder: str, kept: int = KEPT) -> None:
     names = os.listdir(folder)
     if len(names) <= kept:
         return
+    import shutil
+
     aged = sorted(names, key=lambda name: os.stat(os.path.join(folder, name)).st_mtime_ns)
     for name in aged[: len(names) - kept]:
         shutil.rmtree(os.path.join(folder, name), ignore_errors=True)

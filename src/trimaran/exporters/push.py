@@ -15,7 +15,6 @@ from trimaran.events import Progress, Task
 from trimaran.exporters.assemble import Assembled
 from trimaran.oci import media_types
 from trimaran.oci.blobs import Blobs, read_all
-from trimaran.oci.copy import copy_blob
 from trimaran.oci.descriptor import Descriptor
 from trimaran.reference import Reference
 from trimaran.registry.client import Registry
@@ -64,6 +63,8 @@ def _mountable(store: Store, repository: Repository, digest: Digest) -> tuple[st
 
 
 async def _push_blob(store: Store, registry: Registry, repository: Repository, blob: Descriptor, task: Task) -> None:
+    from trimaran.oci.copy import copy_blob
+
     await copy_blob(blob, await _source(store, registry, blob), repository)
     task.add(blob.size)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import os
 import time
 
 from trimaran.errors import Unavailable
@@ -63,7 +63,7 @@ def delay(attempt: int, retry_after: float | None = None, *, random_share: float
 
     What the server asked for (`Retry-After`) wins, with up to a tenth on top so that clients don't come back at once.
     """
-    share = random.random() if random_share is None else random_share  # noqa: S311 - jitter, no secret
+    share = int.from_bytes(os.urandom(2)) / (1 << 16) if random_share is None else random_share
     if retry_after is not None:
         return retry_after * (1 + share / 10)
     full = min(CEILING, BASE * 2 ** (attempt - 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
 from typing import Any
 
@@ -74,7 +73,7 @@ def from_wire(wire: DescriptorJSON, what: str) -> Descriptor:
 
 def _data(wire: DescriptorJSON, digest: Digest, what: str) -> bytes:
     try:
-        data = base64.b64decode(wire.data or "", validate=True)
+        data = binascii.a2b_base64(wire.data or "", strict_mode=True)
     except (binascii.Error, ValueError):
         raise Corrupt(f"parse {what}: data of {digest} is not base64") from None
     hasher = digest.hasher()
@@ -96,7 +95,7 @@ def to_wire(descriptor: Descriptor) -> dict[str, Any]:
     if descriptor.annotations:
         wire["annotations"] = documents.sorted_pairs(descriptor.annotations)
     if descriptor.data:
-        wire["data"] = base64.b64encode(descriptor.data).decode()
+        wire["data"] = binascii.b2a_base64(descriptor.data, newline=False).decode()
     if descriptor.platform is not None:
         wire["platform"] = platform_to_wire(descriptor.platform)
     if descriptor.artifact_type:

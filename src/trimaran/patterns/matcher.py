@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-from trimaran.patterns.compiled import compile_one
-from trimaran.patterns.runs import Run
 from trimaran.patterns.tokens import GlobError, tokenize
+
+if TYPE_CHECKING:
+    from trimaran.patterns.runs import Run
 
 _SPACE = " \t\n\v\f\r\x85\xa0"
 
@@ -34,6 +36,8 @@ class PatternMatcher:
 
     def __init__(self, patterns: Iterable[str]) -> None:
         """Patterns in order, blank ones left out; GlobError for the first wrong one."""
+        from trimaran.patterns.runs import Run
+
         self._runs: list[Run] = []
         self._folders: dict[str, int] = {"": 0}
         self.has_exclusions = False
@@ -120,6 +124,8 @@ def find_last(patterns: Sequence[str], path: str) -> int | None:
 
 def glob_match(pattern: str, name: str) -> bool:
     """Go's path.Match for one pattern without `**` and parents; GlobError when the pattern is wrong."""
+    from trimaran.patterns.compiled import compile_one
+
     return compile_one(tokenize(pattern, doubled=False)).fullmatch(name) is not None
 
 

@@ -7,7 +7,6 @@ credentials (T54).
 
 from __future__ import annotations
 
-import base64
 import binascii
 import os
 import stat
@@ -43,7 +42,7 @@ class Credential(msgspec.Struct, frozen=True):
     @property
     def basic(self) -> str:
         """The value of an Authorization header."""
-        return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode()
+        return "Basic " + binascii.b2a_base64(f"{self.username}:{self.password}".encode(), newline=False).decode()
 
 
 class HelperFailed(Unavailable):
@@ -133,7 +132,7 @@ class DockerConfig:
         username, password = text("username"), text("password")
         if text("auth"):
             try:
-                username, _, password = base64.b64decode(text("auth")).decode().rstrip("\0").partition(":")
+                username, _, password = binascii.a2b_base64(text("auth")).decode().rstrip("\0").partition(":")
             except (binascii.Error, UnicodeDecodeError):
                 raise UsageError(f"read {self.path}: an auth entry is not base64", hint="log in again") from None
         found = Credential(username, password, text("identitytoken"), text("registrytoken"), self.path)

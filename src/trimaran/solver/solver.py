@@ -18,7 +18,6 @@ from trimaran.digest import Digest
 from trimaran.errors import TrimaranError, located
 from trimaran.events import Progress, Sink, VertexEvent
 from trimaran.graph.vertex import Edge, Vertex
-from trimaran.solver.keys import key_of
 from trimaran.solver.plan import Plan, reachable, readers
 from trimaran.solver.protocols import CacheRecord, Index, KeyInput, Result, ResultGone, Results, Step
 
@@ -88,6 +87,8 @@ class Solver:
     ) -> tuple[Result, ...]:
         if not step.remembered:
             return await work.run(step, inputs)
+        from trimaran.solver.keys import key_of
+
         reads = await step.reads(inputs)
         key = key_of(step.op, reads)
         if not vertex.hints.ignore_cache:

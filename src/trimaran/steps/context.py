@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
 
-from trimaran.executor.runtime import Runtime
-from trimaran.executor.spec import Network
 from trimaran.platforms import Platform
 from trimaran.solver.protocols import Result
 from trimaran.sources import Source
 from trimaran.sources.local import LocalRoot
-from trimaran.steps.views import RootfsView, View
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
+
+if TYPE_CHECKING:
+    from trimaran.executor.runtime import Runtime
+    from trimaran.executor.spec import Network
+    from trimaran.steps.views import View
 
 
 class StepContext:
@@ -47,5 +50,7 @@ class StepContext:
         """What of `result` can be read."""
         if isinstance(result, LocalRoot):
             return result
+        from trimaran.steps.views import RootfsView
+
         assert isinstance(result, Rootfs)
         return RootfsView(self.store, result, await self.store.roots.tree(result))

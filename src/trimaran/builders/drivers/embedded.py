@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from trimaran import settings
 from trimaran.engine.build import build as run_build
 from trimaran.engine.engine import open_engine, state_folder
 from trimaran.engine.request import BuildOutcome, BuildRequest
 from trimaran.events import Sink
-from trimaran.exporters.load import DockerDaemon
 from trimaran.graph.frontend import Frontends
 from trimaran.linux import enter as namespaces
 from trimaran.linux.enter import Entered
+
+if TYPE_CHECKING:
+    from trimaran.exporters.load import DockerDaemon
 
 _entered: Entered | None = None
 
