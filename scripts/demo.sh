@@ -4,12 +4,14 @@
 platforms="linux/amd64 linux/arm64 linux/arm/v7"
 
 demo() {
-	make_bases
+	say "making the base image in $bases"
+	PYTHONPATH=tests "$bin/python" -m bases make "$bases" busybox
+
 	scratch=$work/demo
 	rm -rf "$scratch/registry"
 	mkdir -p "$scratch"
-	say "starting docker-registry on a free port, with the base images in it"
-	PYTHONPATH=tests "$bin/python" -m bases serve "$bases" "$scratch/registry" >"$scratch/address" &
+	say "starting docker-registry on a free port, with the base image in it"
+	PYTHONPATH=tests "$bin/python" -m bases serve "$bases" "$scratch/registry" busybox >"$scratch/address" &
 	serving=$!
 	trap 'kill $serving 2>/dev/null; wait $serving 2>/dev/null; give_back' EXIT
 	trap 'exit 130' INT

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bases.build import REF_NAME
+from bases.build import REF_NAME, place
 
 # Where each image of the layout goes. `library/…` is what a mirror of docker.io is asked for; with alpine among the
 # names, Dockerfiles found in the wild build without any other registry.
@@ -20,9 +20,9 @@ NAMES = {
 }
 
 
-def push(folder: str | os.PathLike[str], registry: str) -> Iterator[str]:
-    """Push all bases to `registry` (host:port); each name once it is there."""
-    layout = Path(folder) / "layout"
+def push(folder: str | os.PathLike[str], registry: str, *, only_busybox: bool = False) -> Iterator[str]:
+    """Push the bases that `make` left in `folder` to `registry` (host:port); each name once it is there."""
+    layout = place(folder, only_busybox=only_busybox)
     document = json.loads((layout / "index.json").read_bytes())
     connection = http.client.HTTPConnection(registry, timeout=120)
     try:
