@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from stage.account import Account
 from stage.certificates import Authority
-from stage.contexts import Context
+from stage.contexts import Context, readable
 from stage.faulty import fill
 from stage.guarded import Guarded
 from stage.leaks import await_no_leaks
@@ -66,16 +66,33 @@ def bases(registry: str, base_layout: Path) -> str:
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """A certificate authority, and a server certificate for 127.0.0.1 and registry.test."""
-    return Authority(tmp_path_factory.mktemp("authority"))
+    folder = tmp_path_factory.mktemp("authority")
+    readable(folder)
+    return Authority(folder)
 
 
 @pytest.fixture
 def token_registry(authority: Authority, tmp_path: Path) -> Iterator[Guarded]:
     """docker-registry over TLS that sends clients to a token server; anybody may pull from public/."""
+    with _with_tokens(authority, tmp_path / "token-registry") as running:
+        yield running
+
+
+@pytest.fixture
+def hidden_registry(authority: Authority, tmp_path: Path, proxy: Proxy) -> Iterator[Guarded]:
+    """`token_registry` as registry.test, which sends to tokens.test: names that only `proxy` knows."""
+    with _with_tokens(authority, tmp_path / "hidden-registry", realm="https://tokens.test/token") as running:
+        proxy.names["registry.test:443"] = running.address
+        proxy.names["tokens.test:443"] = f"127.0.0.1:{running.tokens.port}" if running.tokens else ""
+        yield running._replace(address="registry.test")
+
+
+@contextlib.contextmanager
+def _with_tokens(authority: Authority, folder: Path, realm: str = "") -> Iterator[Guarded]:
     tls = {"certificate": str(authority.certificate), "key": str(authority.key)}
     with TokenServer(authority).serving() as tokens:
-        token = {"realm": tokens.realm, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": str(authority.ca)}
-        with serve(tmp_path / "token-registry", http={"tls": tls}, auth={"token": token}) as address:
+        token = {"realm": realm or tokens.realm, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": authority.ca}
+        with serve(folder, http={"tls": tls}, auth={"token": {k: str(v) for k, v in token.items()}}) as address:
             yield Guarded(address, USER, PASSWORD, authority.ca, tokens)
 
 

@@ -25,6 +25,7 @@ from trimaran.registry.endpoint import Endpoint
 from trimaran.registry.errors import RegistryError, RegistryNotFound, RegistryRefused
 from trimaran.registry.http import Response
 from trimaran.registry.retry import retrying
+from trimaran.registry.sockets import CertificateRefused
 from trimaran.registry.upload import Broken, Present, Upload
 from trimaran.registry.urls import Url
 
@@ -87,11 +88,11 @@ class Repository:
         if complaints:
             error.message = f"{error.message} (before that: {'; '.join(complaints)})"
         if isinstance(error, Unavailable) and error.answer is None and not error.hint:
-            host = self._origin.host.name
-            error.hint = (
-                f"registry settings were looked up in {self._looked_at()}; "
-                f'a mirror or plain HTTP is set by [registry."{host}"] mirrors = ["HOST"] or http = true'
-            )
+            ways = 'a mirror or plain HTTP is set by {} mirrors = ["HOST"] or http = true'
+            if isinstance(error, CertificateRefused):
+                ways = 'whom to trust is set by {} ca = ["FILE"]'
+            table = f'[registry."{self._origin.host.name}"]'
+            error.hint = f"registry settings were looked up in {self._looked_at()}; {ways.format(table)}"
         return error
 
     # -- manifests ----------------------------------------------------------------------------------------------
@@ -113,16 +114,23 @@ class Repository:
         return await self._first(ask)
 
     def _verified(self, reference: str, raw: bytes, media_type: str) -> Descriptor:
-        document = indexes.parse_any(raw, media_type)
-        descriptor = document.descriptor
-        if ":" in reference:
-            wanted = Digest.parse(reference)
-            hasher = wanted.hasher()
-            hasher.update(raw)
-            if Digest.of_hash(hasher) != wanted:
-                raise Corrupt(f"read {self.reference.name}@{wanted}: the registry sent other bytes")
-            descriptor = Descriptor(media_type=descriptor.media_type, digest=wanted, size=len(raw))
-        return descriptor
+        """Of these bytes; nothing is made of them before they are known to be those of the digest asked for."""
+        if ":" not in reference:
+            return self._parsed(reference, raw, media_type)
+        wanted = Digest.parse(reference)
+        hasher = wanted.hasher()
+        hasher.update(raw)
+        if Digest.of_hash(hasher) != wanted:
+            raise Corrupt(f"read {self.reference.name}@{wanted}: the registry sent other bytes")
+        found = self._parsed(reference, raw, media_type)
+        return Descriptor(media_type=found.media_type, digest=wanted, size=len(raw))
+
+    def _parsed(self, reference: str, raw: bytes, media_type: str) -> Descriptor:
+        try:
+            return indexes.parse_any(raw, media_type).descriptor
+        except Corrupt as error:
+            error.message = f"read {self.reference.name}:{reference}: {error.message}"
+            raise
 
     async def resolve(self, reference: str) -> Descriptor:
         """What a tag or digest stands for now, by HEAD (cheap; the digest is the server's word until it is read).
@@ -218,7 +226,7 @@ class Repository:
             except RegistryNotFound:
                 return False
 
-        return await retrying(ask)
+        return await self._pushing(ask)
 
     @asynccontextmanager
     async def read(self, descriptor: Descriptor) -> AsyncIterator[Download]:

@@ -33,6 +33,7 @@ DROP_UPLOAD = "drop upload"
 class Fault(msgspec.Struct, kw_only=True):
     """What goes wrong, for `times` requests (0: always) of `method` whose path holds `path`.
 
+    The kinds that replace the whole answer (STATUS, SLOW, REDIRECT) look for `path` in the query too.
     STATUS: `status` with `headers` and `body`. RESET: the connection is reset after `after` bytes of the answer (or
     of the request's body, for uploads). TRUNCATE: the answer ends after `after` bytes. CORRUPT: one byte of the body is
     another. SLOW: `seconds` pass first. STALL: `seconds` pass after `after` bytes of the answer. REDIRECT: 307 to
@@ -190,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         headers = {key.lower(): value for key, value in self.headers.items()}
         self.registry.requests.append(Seen(self.command, parts.path, parts.query, headers, len(body)))
-        fault = self.registry.take((STATUS, SLOW, REDIRECT), self.command, parts.path)
+        fault = self.registry.take((STATUS, SLOW, REDIRECT), self.command, self.path)
         if fault is not None:
             time.sleep(fault.seconds)
             if fault.kind == STATUS:

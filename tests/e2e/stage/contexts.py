@@ -12,11 +12,7 @@ class Context:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        for parent in (folder, *folder.parents):
-            # pytest's own folders are closed to other accounts.
-            mode = parent.stat().st_mode
-            if parent.is_relative_to("/tmp") and parent != Path("/tmp") and mode & 0o055 != 0o055:  # noqa: S108
-                parent.chmod(mode | 0o055)
+        readable(folder)
 
     def __fspath__(self) -> str:
         return os.fspath(self.folder)
@@ -33,3 +29,11 @@ class Context:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
+
+
+def readable(folder: Path) -> None:
+    """Let every account come to `folder`: pytest's own folders are closed to others."""
+    for parent in (folder, *folder.parents):
+        mode = parent.stat().st_mode
+        if parent.is_relative_to("/tmp") and parent != Path("/tmp") and mode & 0o055 != 0o055:  # noqa: S108
+            parent.chmod(mode | 0o055)
