@@ -6,21 +6,20 @@ without its row is garbage, and nothing is given out unverified.
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
-from typing import Any
 
 from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
-from trimaran.errors import Corrupt, Denied, NotFound, TrimaranError, Unavailable
+from trimaran.errors import Corrupt, NotFound
 from trimaran.oci.blobs import CHUNK
 from trimaran.oci.descriptor import Descriptor
 from trimaran.store.database import Database
+from trimaran.store.disk import disk_errors
 from trimaran.store.failpoints import reached
 from trimaran.store.locks import guarded
 from trimaran.store.pins import Pins
@@ -34,6 +33,7 @@ class Content:
 
     def __init__(self, root: str, database: Database, pins: Pins) -> None:
         self._root = os.path.join(root, "blobs")
+        self._seen: set[Digest] = set()
         self._collector = os.path.join(root, "gc.lock")
         self._database = database
         self._pins = pins
@@ -48,9 +48,10 @@ class Content:
     def size(self, digest: Digest) -> int | None:
         """Bytes of a blob that is here, None when it is not. Pins it. 15 µs."""
         self._pins_if_writable(digest)
-        row = self._database.row("SELECT size FROM blobs WHERE digest=? AND NOT condemned", (digest,))
-        if row is None:
+        row = self._database.row("SELECT size, condemned FROM blobs WHERE digest=?", (digest,))
+        if row is None or (row[1] and digest not in self._seen):
             return None
+        self._seen.add(digest)  # a collector that condemns it from now on sees our pin and takes that back
         try:
             status = os.stat(self.path(digest), follow_symlinks=False)
         except OSError:
@@ -78,6 +79,7 @@ class Content:
         """Drop a blob found missing or broken: whoever wants it fetches or makes it again."""
         if self._database.readonly:
             return
+        self._seen.discard(digest)
         with suppress(OSError):
             os.unlink(self.path(digest))
 
@@ -137,13 +139,14 @@ class Content:
         reached("blob renamed")
         _sync_folder(folder)
 
-    def _insert(self, descriptor: Descriptor) -> Any:
+    def _insert(self, descriptor: Descriptor) -> None:
         row = (descriptor.digest, descriptor.size, descriptor.media_type, time.time_ns())
-        return self._database.execute(
+        self._database.execute(
             "INSERT INTO blobs(digest, size, media_type, created) VALUES(?,?,?,?)"
             " ON CONFLICT(digest) DO UPDATE SET size=excluded.size, condemned=0",
             row,
-        )
+        ).result()
+        self._seen.add(descriptor.digest)
 
 
 class BlobReader:
@@ -265,7 +268,7 @@ class BlobWriter:
                 content._place(self._path, digest)  # noqa: SLF001
                 self._path = ""
                 reached("blob placed")
-                content._insert(descriptor).result()  # noqa: SLF001
+                content._insert(descriptor)  # noqa: SLF001
         reached("blob row")
         return descriptor
 
@@ -286,21 +289,3 @@ def _sync_folder(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-@contextmanager
-def disk_errors(what: str) -> Iterator[None]:
-    """OSErrors of the store's own disk in our words: full, read-only, not ours, failing."""
-    try:
-        yield
-    except OSError as error:
-        raise in_our_words(what, error) from error
-
-
-def in_our_words(what: str, error: OSError) -> TrimaranError:
-    message = f"{what}: {error.strerror}" + (f' "{error.filename}"' if error.filename else "")
-    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return Unavailable(message, hint="free space on that disk, for example by `trimaran prune`")
-    if error.errno in {errno.EROFS, errno.EACCES, errno.EPERM}:
-        return Denied(message, hint="check who owns the store, or point TRIMARAN_ROOT at a folder you can write")
-    return Unavailable(message)

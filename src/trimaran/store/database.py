@@ -13,10 +13,12 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from trimaran.errors import Conflict, Corrupt, Denied, TrimaranError, Unavailable
+from trimaran.store.disk import disk_errors
+from trimaran.store.locks import guarded
 
 T = TypeVar("T")
 
@@ -51,9 +53,9 @@ CREATE INDEX image_blobs_by_digest ON image_blobs(digest);
 """
 
 _FAST_SCHEMA = """
-CREATE TABLE IF NOT EXISTS fast.used(kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, count INTEGER NOT NULL,
+CREATE TABLE fast.used(kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, count INTEGER NOT NULL,
     PRIMARY KEY(kind, id)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS fast.stat(device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
+CREATE TABLE fast.stat(device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
     mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY(device, inode)) WITHOUT ROWID;
 """
 
@@ -203,23 +205,52 @@ def open_database(folder: str, *, readonly: bool) -> Database:
     """
     with mapped(folder):
         reader = _connect(folder, readonly=readonly)
-        try:
-            _check_version(folder, reader, readonly=readonly)
-        except BaseException:
-            reader.close()
-            raise
         reader.execute("PRAGMA query_only=1")
     return Database(folder, reader, readonly=readonly)
 
 
 def _connect(folder: str, *, readonly: bool) -> sqlite3.Connection:
-    path = os.path.join(folder, "store.db")
-    frozen = readonly and not os.access(folder, os.W_OK)
-    # WAL needs a writable folder; on a read-only file system nobody else writes either.
-    connection = _open(f"file:{_quoted(path)}?immutable=1", uri=True) if frozen else _open(path)
+    """A connection to both files. While one process makes them nobody else has them open: SQLite needs that."""
+    if readonly and not os.access(folder, os.W_OK):
+        return _connect_frozen(folder)
+    lock = os.path.join(folder, "open.lock")
+    with disk_errors("open store"):
+        with guarded(lock, exclusive=False):
+            connection = _connect_made(folder, make=False)
+        if connection is None:
+            with guarded(lock, exclusive=True):
+                connection = _connect_made(folder, make=True)
+    assert connection is not None
+    return connection
+
+
+def _connect_frozen(folder: str) -> sqlite3.Connection:
+    """WAL needs a writable folder; on a read-only file system nobody else writes either."""
+    connection = _open(f"file:{_quoted(os.path.join(folder, 'store.db'))}?immutable=1", uri=True)
     try:
-        connection.execute("PRAGMA synchronous=NORMAL")
-        _attach_fast(connection, os.path.join(folder, "fast.db"), frozen=frozen)
+        _check_version(folder, connection)
+        connection.execute("ATTACH ':memory:' AS fast")
+        connection.executescript(_FAST_SCHEMA)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect_made(folder: str, *, make: bool) -> sqlite3.Connection | None:
+    """None when one of the files has to be made first and `make` is false."""
+    connection = _open(os.path.join(folder, "store.db"))
+    try:
+        if connection.execute("PRAGMA main.user_version").fetchone()[0] == 0:
+            if not make:
+                connection.close()
+                return None
+            _create(folder, connection)
+        _check_version(folder, connection)
+        connection.execute("PRAGMA main.synchronous=NORMAL")
+        if not _attach_fast(connection, os.path.join(folder, "fast.db"), make=make):
+            connection.close()
+            return None
     except BaseException:
         connection.close()
         raise
@@ -236,39 +267,40 @@ def _quoted(path: str) -> str:
     return path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
-def _attach_fast(connection: sqlite3.Connection, path: str, *, frozen: bool) -> None:
-    """Attach `fast.db`, or an empty one in memory where it cannot be; a broken one is replaced: it promised nothing."""
-    if frozen:
-        connection.execute("ATTACH ':memory:' AS fast")
-        connection.executescript(_FAST_SCHEMA)
-        return
-    for attempt in range(2):
-        try:
-            connection.execute("ATTACH ? AS fast", (path,))
-            if connection.execute("PRAGMA fast.user_version").fetchone()[0] != VERSION:
-                connection.execute("PRAGMA fast.journal_mode=WAL")
-                connection.executescript(_FAST_SCHEMA + f"PRAGMA fast.user_version={VERSION};")
-            connection.execute("PRAGMA fast.synchronous=OFF")
-            connection.execute("SELECT count(*) FROM (SELECT 1 FROM fast.used LIMIT 1)")
-            return
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError:
-            if attempt:
-                raise
-            if any(row[1] == "fast" for row in connection.execute("PRAGMA database_list")):
-                connection.execute("DETACH fast")
-            for suffix in ("", "-wal", "-shm"):
-                try:
-                    os.unlink(path + suffix)
-                except FileNotFoundError:
-                    continue
+def _attach_fast(connection: sqlite3.Connection, path: str, *, make: bool) -> bool:
+    """Attach `fast.db`; with `make` one that is missing or broken is made anew, for it promised nothing."""
+    try:
+        if _attached(connection, path):
+            return True
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        pass
+    if not make:
+        return False
+    if any(row[1] == "fast" for row in connection.execute("PRAGMA database_list")):
+        connection.execute("DETACH fast")
+    for suffix in ("", "-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.unlink(path + suffix)
+    connection.execute("ATTACH ? AS fast", (path,))
+    connection.execute("PRAGMA fast.journal_mode=WAL")
+    connection.execute("PRAGMA fast.synchronous=OFF")
+    connection.executescript(_FAST_SCHEMA + f"PRAGMA fast.user_version={VERSION};")
+    return True
 
 
-def _check_version(folder: str, connection: sqlite3.Connection, *, readonly: bool) -> None:
+def _attached(connection: sqlite3.Connection, path: str) -> bool:
+    connection.execute("ATTACH ? AS fast", (path,))
+    if connection.execute("PRAGMA fast.user_version").fetchone()[0] != VERSION:
+        return False
+    connection.execute("PRAGMA fast.synchronous=OFF")
+    connection.execute("SELECT count(*) FROM (SELECT 1 FROM fast.used LIMIT 1)")
+    return True
+
+
+def _check_version(folder: str, connection: sqlite3.Connection) -> None:
     version = connection.execute("PRAGMA main.user_version").fetchone()[0]
-    if version == 0 and not readonly:
-        version = _create(folder, connection)
     if version != VERSION:
         raise Conflict(
             f'open store "{folder}": it has format {version}, this Trimaran reads format {VERSION}',
@@ -279,22 +311,13 @@ def _check_version(folder: str, connection: sqlite3.Connection, *, readonly: boo
         raise Conflict(f'open store "{folder}": store.db belongs to another program')
 
 
-def _create(folder: str, connection: sqlite3.Connection) -> int:
-    """Write the schema once, whoever comes first; the version then found."""
-    from trimaran.aio import Cancel
-    from trimaran.store.locks import locked_in_thread
-
-    with locked_in_thread(Cancel(), os.path.join(folder, "create.lock")):
-        version: int = connection.execute("PRAGMA main.user_version").fetchone()[0]
-        if version:
-            return version
-        if connection.execute("SELECT count(*) FROM main.sqlite_master").fetchone()[0]:
-            raise Conflict(f'open store "{folder}": store.db belongs to another program')
-        connection.execute("PRAGMA main.journal_mode=WAL")
-        connection.executescript(
-            f"BEGIN;{_SCHEMA};PRAGMA application_id={_APPLICATION};PRAGMA user_version={VERSION};COMMIT;"
-        )
-    return VERSION
+def _create(folder: str, connection: sqlite3.Connection) -> None:
+    if connection.execute("SELECT count(*) FROM main.sqlite_master").fetchone()[0]:
+        raise Conflict(f'open store "{folder}": store.db belongs to another program')
+    connection.execute("PRAGMA main.journal_mode=WAL")
+    connection.executescript(
+        f"BEGIN;{_SCHEMA};PRAGMA application_id={_APPLICATION};PRAGMA user_version={VERSION};COMMIT;"
+    )
 
 
 @contextmanager

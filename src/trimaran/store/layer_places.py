@@ -49,8 +49,12 @@ class LayerPlaces:
             return True
         if not self._rows.lives(layer):
             return False
-        self._known.add(layer)
+        self._known.add(layer)  # a collector that condemns it from now on sees our pin and takes that back
         return True
+
+    def row_written(self, layer: LayerId) -> None:
+        """We wrote it ourselves, after we had pinned it: it lives."""
+        self._known.add(layer)
 
     def folder(self, layer: LayerId) -> str | None:
         known = self._folders.get(layer)
@@ -74,7 +78,7 @@ class LayerPlaces:
             if self._content.size(registered.descriptor.digest) == registered.descriptor.size:
                 return registered
             del self.registered[layer]
-        for compression, blob in self._rows.blobs(layer):
+        for compression, blob in self._rows.blobs(layer) if self.row_lives(layer) else ():
             if kind in {None, compression} and self._content.size(blob.descriptor.digest) == blob.descriptor.size:
                 return blob
         return None

@@ -28,6 +28,8 @@ class LayerBlob(msgspec.Struct, frozen=True):
 
 
 class LayerRows:
+    """A row may be condemned for a moment: whoever pinned it and saw it alive (`lives`) keeps it, and asks no more."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
@@ -36,7 +38,7 @@ class LayerRows:
         return self._database.row("SELECT 1 FROM layers WHERE id=? AND NOT condemned", (layer,)) is not None
 
     def entries(self, layer: LayerId) -> bytes | None:
-        row = self._database.row("SELECT entries FROM layers WHERE id=? AND NOT condemned", (layer,))
+        row = self._database.row("SELECT entries FROM layers WHERE id=?", (layer,))
         return None if row is None else row[0]
 
     def parents(self, layer: LayerId) -> tuple[LayerId, ...]:
@@ -51,7 +53,7 @@ class LayerRows:
         """(compression, blob) of all that were made or pulled, pulled ones first; says nothing about their bytes."""
         rows = self._database.query(
             "SELECT compression, digest, size, media_type, diff_id FROM layer_blobs JOIN layers ON layers.id=layer"
-            " WHERE layer=? AND NOT condemned ORDER BY compression != ?, compression",
+            " WHERE layer=? ORDER BY compression != ?, compression",
             (layer, PULLED),
         )
         for compression, digest, size, media_type, diff_id in rows:

@@ -25,7 +25,7 @@ from trimaran.store.database import Database
 from trimaran.store.entries import EntryList, Origin, Origins
 from trimaran.store.failpoints import reached
 from trimaran.store.last_use import LAYER, LastUse
-from trimaran.store.layer_lists import LayerLists, file_at
+from trimaran.store.layer_lists import NOTHING, LayerLists, file_at
 from trimaran.store.layer_places import LayerPlaces
 from trimaran.store.layer_rows import PULLED, LayerBlob, LayerId, LayerRows, insert_blob, insert_layer
 from trimaran.store.locks import locked
@@ -114,6 +114,7 @@ class Layers:
         self._pins.pin(f"layer:{layer}")
         reached("layer taken")
         path = await aio.in_thread(self._keep_upper, folder, layer, parents, description)
+        self._places.row_written(layer)
         self._places.add_folder(layer, path)
         return layer
 
@@ -229,7 +230,8 @@ class Layers:
         from trimaran.store.render import fill_digests
 
         key = compression.identity
-        renders = layer in self._places.contexts or self._places.folder(layer) is not None
+        has_files_here = layer in self._places.contexts or self._places.folder(layer) is not None
+        renders = layer == NOTHING or has_files_here
         entries = await self.entries(layer) if renders else self._known_list(layer)
         async with self._locked(layer):
             known = self._places.blob(layer, key)
@@ -250,6 +252,7 @@ class Layers:
             body = entries.encode() if entries is not None else None
             await self.database.write(lambda connection: insert_blob(connection, layer, key, made, body))
             reached("layer blob row")
+            self._places.row_written(layer)
             if entries is not None:
                 self._lists.put(layer, entries)
             return made
@@ -291,6 +294,7 @@ class Layers:
                     else insert_blob(connection, layer, PULLED, foreign, body)
                 )
             )
+            self._places.row_written(layer)
             if folder is not None:
                 self._places.add_folder(layer, await aio.in_thread(self._keep_folder, folder, layer))
             return descriptor
@@ -330,6 +334,7 @@ class Layers:
             )
             body = entries.encode()
             await self.database.write(lambda connection: insert_layer(connection, layer, entries=body))
+            self._places.row_written(layer)
             return self._places.add_folder(layer, await aio.in_thread(self._keep_folder, temporary, layer))
 
     def _keep_folder(self, cancel: Cancel, temporary: str, layer: LayerId) -> str:

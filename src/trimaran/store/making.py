@@ -12,7 +12,8 @@ from trimaran.errors import Corrupt
 from trimaran.events import Progress, Task
 from trimaran.oci.descriptor import Descriptor
 from trimaran.store.compression import Compression, compress, decompress
-from trimaran.store.content import BlobWriter, Content, disk_errors
+from trimaran.store.content import BlobWriter, Content
+from trimaran.store.disk import disk_errors
 from trimaran.store.entries import Entry, EntryList
 from trimaran.store.layer_rows import LayerBlob
 from trimaran.store.render import write_layer, write_snapshot

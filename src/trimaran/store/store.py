@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Self
 from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.errors import Cancelled, NotFound
-from trimaran.store.content import Content, disk_errors
+from trimaran.store.content import Content
 from trimaran.store.database import Database, open_database
+from trimaran.store.disk import disk_errors
 from trimaran.store.images import Images
 from trimaran.store.last_use import LastUse
 from trimaran.store.layers import Layers
@@ -22,6 +23,7 @@ from trimaran.store.snapshots import Snapshots, choose_snapshots
 from trimaran.store.stat_cache import StatCache
 
 if TYPE_CHECKING:
+    from trimaran.store.cache_mounts import CacheMounts
     from trimaran.store.gc import Collector
 
 _FOLDERS = ("blobs", "blobs/sha256", "snapshots", "temp", "live", "locks")
@@ -54,6 +56,12 @@ class Store:
         from trimaran.store.gc import Collector
 
         return Collector(self.root, self.database, self.last_use)
+
+    @property
+    def cache_mounts(self) -> CacheMounts:
+        from trimaran.store.cache_mounts import CacheMounts
+
+        return CacheMounts(self.root, self.database, self.pins, self.last_use)
 
     async def sync(self) -> None:
         """Make durable what this build left: called once, before success is reported. One syncfs, if any is needed."""

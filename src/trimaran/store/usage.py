@@ -10,6 +10,7 @@ import msgspec
 
 from trimaran.aio import Cancel
 from trimaran.solver.protocols import CacheRecord
+from trimaran.store.cache_mounts import listed
 from trimaran.store.database import Database
 from trimaran.store.last_use import LAYER, LastUse
 from trimaran.store.packing import unpack
@@ -44,7 +45,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def usage(cancel: Cancel, root: str, database: Database, last_use: LastUse) -> list[UsageRecord]:
-    """All records, largest first. A folder is measured once, by walking it."""
+    """All records, largest first. A layer's folder is measured once, by walking it, a cache mount each time."""
     sizes = _sizes(cancel, root, database)
     pins = live_pins(root)
     used = last_use.of(LAYER)
@@ -69,7 +70,25 @@ def usage(cancel: Cancel, root: str, database: Database, last_use: LastUse) -> l
                 description=description or texts.get(layer, ""),
             )
         )
+    records += _cache_mounts(cancel, root, last_use)
     return sorted(records, key=lambda record: (-record.size, record.id))
+
+
+def _cache_mounts(cancel: Cancel, root: str, last_use: LastUse) -> list[UsageRecord]:
+    return [
+        UsageRecord(
+            id=mount.name,
+            created=mount.created,
+            last_used=mount.last_used,
+            usage_count=mount.usage_count,
+            size=mount.size,
+            in_use=mount.in_use,
+            mutable=True,
+            type=CACHE_MOUNT,
+            description=mount.description,
+        )
+        for mount in listed(cancel, root, last_use)
+    ]
 
 
 def _sizes(cancel: Cancel, root: str, database: Database) -> dict[str, int]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from trimaran.aio import Cancel
-from trimaran.store.content import disk_errors
+from trimaran.store.disk import disk_errors
 from trimaran.store.removal import remove_tree
 from trimaran.store.snapshots import Mounted, RootStatus
 from trimaran.store.snapshots.folders import SnapshotFolders

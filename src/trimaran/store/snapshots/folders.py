@@ -10,8 +10,8 @@ import os
 import sqlite3
 import time
 
-from trimaran.store.content import disk_errors
 from trimaran.store.database import Database
+from trimaran.store.disk import disk_errors
 from trimaran.store.failpoints import reached
 from trimaran.store.locks import guarded
 from trimaran.store.pins import Pins

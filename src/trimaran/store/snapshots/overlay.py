@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from trimaran.aio import Cancel
 from trimaran.errors import TrimaranError
 from trimaran.linux import mounts
-from trimaran.store.content import disk_errors
+from trimaran.store.disk import disk_errors
 from trimaran.store.snapshots import Mounted, RootStatus
 from trimaran.store.snapshots.folders import SnapshotFolders
 from trimaran.store.snapshots.lowers import explicit_deletions, is_unchanged
