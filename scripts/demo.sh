@@ -23,8 +23,6 @@ demo() {
 	cat >"$scratch/trimaran.toml" <<-TOML
 		[registry."docker.io"]
 		mirrors = ["$address"]
-		[registry."$address"]
-		http = true
 	TOML
 	chmod -R go+rX "$scratch"
 	image=$address/demo:latest
