@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from stage.account import Account
 from stage.certificates import Authority
-from stage.contexts import Context, readable
+from stage.contexts import Context, open_folder
 from stage.faulty import fill
 from stage.guarded import Guarded
 from stage.leaks import await_no_leaks
@@ -64,11 +64,10 @@ def bases(registry: str, base_layout: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+def authority() -> Iterator[Authority]:
     """A certificate authority, and a server certificate for 127.0.0.1 and registry.test."""
-    folder = tmp_path_factory.mktemp("authority")
-    readable(folder)
-    return Authority(folder)
+    with open_folder() as folder:
+        yield Authority(folder)
 
 
 @pytest.fixture
@@ -114,9 +113,10 @@ def faulty(base_layout: Path) -> Iterator[FaultyRegistry]:
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Context:
+def context() -> Iterator[Context]:
     """An empty build context that every account may read."""
-    return Context(tmp_path / "context")
+    with open_folder() as folder:
+        yield Context(folder / "context")
 
 
 @pytest.fixture

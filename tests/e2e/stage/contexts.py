@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 class Context:
@@ -12,7 +15,6 @@ class Context:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        readable(folder)
 
     def __fspath__(self) -> str:
         return os.fspath(self.folder)
@@ -31,9 +33,9 @@ class Context:
         return path
 
 
-def readable(folder: Path) -> None:
-    """Let every account come to `folder`: pytest's own folders are closed to others."""
-    for parent in (folder, *folder.parents):
-        mode = parent.stat().st_mode
-        if parent.is_relative_to("/tmp") and parent != Path("/tmp") and mode & 0o055 != 0o055:  # noqa: S108
-            parent.chmod(mode | 0o055)
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A new folder that every account may come to, which pytest's own may not be."""
+    with TemporaryDirectory(prefix="trimaran-e2e-", ignore_cleanup_errors=True) as name:
+        os.chmod(name, 0o755)  # noqa: S103 - it is meant to be read
+        yield Path(name)
