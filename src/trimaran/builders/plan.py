@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from trimaran.exporters.load import DockerDaemon
 
 
-def enter() -> None:
-    """Go into the engine's namespaces. Once, before any thread, by every command that mounts."""
-    from trimaran.builders.drivers import embedded
-
-    embedded.enter()
-
-
 async def build(options: BuildOptions, sink: Sink, environment: Mapping[str, str] = os.environ) -> BuildResult:
     """One build on the embedded engine."""
     from trimaran.builders.drivers import embedded

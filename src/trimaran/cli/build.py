@@ -30,12 +30,14 @@ def run(values: Values, invocation: Invocation) -> int:
 
 
 def _build(options: BuildOptions, invocation: Invocation) -> BuildResult:
+    from trimaran.builders.drivers import embedded
+
+    embedded.enter()  # before the engine is loaded: so there is less to fork
     from trimaran.builders import plan
 
     async def work(sink: Sink) -> BuildResult:
         return await plan.build(options, sink, invocation.environment)
 
-    plan.enter()
     try:
         return watch(options.progress, invocation, work, build=True)
     except StepFailed as error:

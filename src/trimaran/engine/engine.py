@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from trimaran.engine.folder import state_folder
 from trimaran.linux.enter import Entered
 from trimaran.platforms import Platform, default
 from trimaran.registry.client import Registry
@@ -16,6 +17,8 @@ from trimaran.store.store import Store, open_store
 if TYPE_CHECKING:
     from trimaran.executor.runtime import Runtime
     from trimaran.executor.spec import Network
+
+__all__ = ["Engine", "open_engine", "state_folder"]
 
 
 class Engine:
@@ -47,23 +50,6 @@ class Engine:
             folder = os.path.join(self.store.root, "runtime")
             self._runtime = open_runtime(self.entered, folder, self.settings.worker.binary or None)
         return self._runtime
-
-
-def state_folder(settings: Settings) -> str:
-    """$TRIMARAN_ROOT, else the settings' root, else /var/lib/trimaran for root, else the XDG data folder."""
-    root = os.environ.get("TRIMARAN_ROOT") or settings.root
-    if root:
-        return os.path.abspath(os.path.expanduser(root))
-    if os.geteuid() == 0 and not _in_user_namespace():
-        return "/var/lib/trimaran"
-    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    return os.path.join(data, "trimaran")
-
-
-def _in_user_namespace() -> bool:
-    from trimaran.linux.mounts import in_user_namespace
-
-    return in_user_namespace()
 
 
 @contextmanager

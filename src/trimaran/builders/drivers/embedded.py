@@ -1,4 +1,7 @@
-"""The embedded driver: the engine in this process, in namespaces of its own."""
+"""The embedded driver: the engine in this process, in namespaces of its own.
+
+The engine is loaded inside: forking a process is the cheaper the less it has loaded.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,15 @@ import os
 from typing import TYPE_CHECKING
 
 from trimaran import settings
-from trimaran.engine.build import build as run_build
-from trimaran.engine.engine import open_engine, state_folder
-from trimaran.engine.request import BuildOutcome, BuildRequest
-from trimaran.events import Sink
-from trimaran.graph.frontend import Frontends
+from trimaran.engine.folder import state_folder
 from trimaran.linux import enter as namespaces
 from trimaran.linux.enter import Entered
 
 if TYPE_CHECKING:
+    from trimaran.engine.request import BuildOutcome, BuildRequest
+    from trimaran.events import Sink
     from trimaran.exporters.load import DockerDaemon
+    from trimaran.graph.frontend import Frontends
 
 _entered: Entered | None = None
 
@@ -38,6 +40,9 @@ def frontends() -> Frontends:
 
 async def build(request: BuildRequest, sink: Sink, docker: DockerDaemon | None = None) -> BuildOutcome:
     """One build on this machine's store."""
+    from trimaran.engine.build import build as run_build
+    from trimaran.engine.engine import open_engine
+
     assert _entered is not None, "enter() comes first"
     configuration = settings.load()
     with open_engine(state_folder(configuration), configuration, _entered) as engine:
