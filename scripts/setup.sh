@@ -49,7 +49,8 @@ become_root() { # start again as root, with the same arguments
 
 give_back() { # what sudo made in the repository belongs to who called sudo
 	if [ -n "${SUDO_UID:-}" ] && [ -d "$work" ]; then
-		chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "$work"
+		# Of a store without root, files of other accounts stay what they are.
+		find "$work" -user 0 -exec chown -h "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" {} +
 	fi
 }
 
