@@ -26,7 +26,8 @@ def test_build_gives_what_buildkit_gave(
     case: cases.Case, trimaran: Trimaran, bases: str, trees: dict[str, Tree], tmp_path: Path
 ):
     built = _build(case, trimaran, bases, trees, tmp_path)
-    assert _unexpected(case, built) == []
+    lines = _unexpected(case, built)
+    assert not lines, "\n" + "\n".join(lines)
 
 
 def test_every_case_was_recorded():

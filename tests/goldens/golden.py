@@ -45,13 +45,12 @@ def _files(tree: Tree, base: Tree, begun: int) -> dict[str, Any]:
             changed[path] = None
         elif _comparable(entry) != _comparable(base.get(path, {})):
             mtime = NOW if entry["mtime"] >= begun else entry["mtime"]
-            changed[path] = {**entry, "mtime": mtime}
-            if entry["type"] == "folder" and path in base:
-                del changed[path]["mtime"]  # the time of a folder that was there says when something was put into it
+            changed[path] = {**entry, "mtime": mtime} if entry["type"] != "folder" else _comparable(entry)
     return changed
 
 
 def _comparable(entry: dict[str, Any]) -> dict[str, Any]:
+    """The time of a folder says when something was put into it last, which depends on how a tool works."""
     if entry.get("type") != "folder":
         return entry
     return {key: value for key, value in entry.items() if key != "mtime"}

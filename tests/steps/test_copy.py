@@ -41,7 +41,7 @@ SOURCE = Tree.stack([
 ])  # fmt: skip
 
 
-def copy(src, dest, *base, owner=None, mode="", contents=True):
+def copy(src, dest, *base, owner=None, mode="", octal=-1, contents=True):
     action = CopyAction(
         src=src,
         dest=dest,
@@ -54,7 +54,7 @@ def copy(src, dest, *base, owner=None, mode="", contents=True):
     draft = Draft(Tree.stack([EntryList.of(base)]))
     chosen = select.sources(SOURCE, action)
     files = select.files(SOURCE, chosen)
-    placement = Placement(owner=owner, mode=parse_mode(-1, mode), now=5)
+    placement = Placement(owner=owner, mode=parse_mode(octal, mode), now=5)
     copier = Copier(draft, SOURCE, dict.fromkeys(files, D), dict.fromkeys(files, Inline(b"1")), placement)
     for source in chosen:
         copier.copy(source, action)
@@ -96,8 +96,9 @@ def test_places(src, dest, base, made):
         assert got == made
 
 
-def test_new_folder_takes_the_sources_mode_but_an_existing_keeps_its_own():
-    assert copy("/dir", "/out").get("out").mode == 0o700
+def test_new_destination_is_made_like_a_parent_and_an_existing_keeps_its_mode():
+    made = copy("/dir", "/out").get("out")
+    assert (made.mode, made.mtime) == (0o755, 0)  # the source's time, so that the layer is the same tomorrow
     assert copy("/dir", "/out", folder("out", 0o711)).get("out").mode == 0o711
     assert copy("/dir", "/out", folder("out"), folder("out/sub", 0o711)).get("out/sub").mode == 0o755
 
@@ -113,6 +114,16 @@ def test_the_source_of_a_symlink_is_followed():
 def test_owner_is_set_on_everything_made():
     draft = copy("/dir", "/new/out", owner=(5, 6))
     assert {(entry.uid, entry.gid) for entry in draft.finish()} == {(5, 6)}
+
+
+@pytest.mark.parametrize(("octal", "made"), [(0o700, 0o700), (0o444, 0o444), (0o777, 0o755), (0o1777, 0o755)])
+def test_new_parents_get_what_a_umask_leaves_of_an_octal_mode(octal, made):
+    draft = copy("/dir/x", "/new/parent/x", octal=octal)
+    assert [draft.get(path).mode for path in ("new", "new/parent", "new/parent/x")] == [made, made, octal]
+
+
+def test_new_parents_do_not_follow_a_symbolic_mode():
+    assert copy("/dir/x", "/new/x", mode="u=rwx,go=").get("new").mode == 0o755
 
 
 def test_octal_mode_is_set_on_files_and_folders():

@@ -10,14 +10,14 @@ GROUP = b"root:x:0:\nstaff:x:50:app,other\nwheel:x:10:app\nhuge:x:99999999999:ap
 @pytest.mark.parametrize(
     ("text", "identity"),
     [
-        ("", Identity(0, 0, ())),
-        ("app", Identity(1000, 1001, (50, 10))),
-        ("1000", Identity(1000, 1001, (50, 10))),
-        ("app:staff", Identity(1000, 50, ())),
-        ("app:7", Identity(1000, 7, ())),
-        ("4242", Identity(4242, 0, ())),
-        ("4242:4243", Identity(4242, 4243, ())),
-        ("1234", Identity(7, 8, ())),
+        ("", Identity(0, 0, (0,))),
+        ("app", Identity(1000, 1001, (50, 10, 1001))),
+        ("1000", Identity(1000, 1001, (50, 10, 1001))),
+        ("app:staff", Identity(1000, 50, (50,))),
+        ("app:7", Identity(1000, 7, (7,))),
+        ("4242", Identity(4242, 0, (0,), is_known=False)),
+        ("4242:4243", Identity(4242, 4243, (4243,), is_known=False)),
+        ("1234", Identity(7, 8, (8,))),
     ],
 )
 def test_user(text, identity):

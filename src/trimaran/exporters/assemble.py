@@ -19,13 +19,10 @@ from trimaran.oci import media_types
 from trimaran.oci.descriptor import Descriptor
 from trimaran.platforms import Platform
 from trimaran.store.compression import Compression
-from trimaran.store.entries import EMPTY
 from trimaran.store.layers import LayerBlob, LayerId
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
 
-
-EMPTY_LAYER = LayerId(EMPTY.digest)
 """What a step that changed nothing adds: it reaches the history, not the image."""
 
 
@@ -81,9 +78,7 @@ async def assemble(
     compression = Compression(options.compression.kind, options.compression.level)
     with progress.task("exporting layers"):
         blobs = await _layer_blobs(store, parts, compression, force=options.compression.force)
-    images = []
-    for part in parts:
-        images.append(_image(store, part, blobs, options, docker_types=docker_types, progress=progress))
+    images = [_image(store, part, blobs, options, docker_types=docker_types, progress=progress) for part in parts]
     if not as_index and len(images) == 1:
         return Assembled(root=images[0].manifest, images=tuple(images))
     return Assembled(
@@ -95,7 +90,7 @@ async def _layer_blobs(
     store: Store, parts: Sequence[Exportable], compression: Compression, *, force: bool
 ) -> dict[LayerId, LayerBlob]:
     """Platforms share layers: each is rendered once."""
-    wanted = dict.fromkeys(layer for part in parts for layer in part.rootfs.layers if layer != EMPTY_LAYER)
+    wanted = dict.fromkeys(layer for part in parts for layer in part.rootfs.layers)
     made = await aio.all_of(store.layers.blob(layer, compression, force=force) for layer in wanted)
     return dict(zip(wanted, made, strict=True))
 
@@ -113,7 +108,7 @@ def _image(
     stack = [_export_layer(store, layer, blobs) for layer in part.rootfs.layers]
     raw = complete_config(part.config, tuple(stack), epoch=options.source_date_epoch)
     config = store.content.put(raw, convert(media_types.OCI_CONFIG))
-    layers = tuple(_plain(blobs[layer].descriptor, convert) for layer in part.rootfs.layers if layer != EMPTY_LAYER)
+    layers = tuple(_plain(blobs[layer].descriptor, convert) for layer in part.rootfs.layers)
     manifest = manifests.build(
         config,
         layers,
@@ -126,12 +121,7 @@ def _image(
 
 
 def _export_layer(store: Store, layer: LayerId, blobs: dict[LayerId, LayerBlob]) -> ExportLayer:
-    blob = blobs.get(layer)
-    return ExportLayer(
-        diff_id=blob.diff_id if blob else None,
-        created=store.layers.created(layer),
-        empty=blob is None,
-    )
+    return ExportLayer(diff_id=blobs[layer].diff_id, created=store.layers.created(layer))
 
 
 def _plain(descriptor: Descriptor, convert: Callable[[str], str]) -> Descriptor:

@@ -16,11 +16,10 @@ from trimaran.oci import documents
 
 
 class ExportLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """One layer of the stack; `empty` ones reach the history but not the image. `created` in ns since the epoch."""
+    """One layer of the stack; `created` in ns since the epoch. One without files is a layer like any other."""
 
-    diff_id: Digest | None
+    diff_id: Digest
     created: int
-    empty: bool = False
     description: str = ""
 
 
@@ -28,7 +27,7 @@ def complete_config(raw: bytes, layers: tuple[ExportLayer, ...], *, epoch: int |
     """The config document. `epoch` (seconds): no time of history or config is later, base entries keep theirs."""
     config = documents.check(raw, "image config")
     history = _history(config.get("history"), layers, epoch)
-    diff_ids = [str(layer.diff_id) for layer in layers if not layer.empty]
+    diff_ids = [str(layer.diff_id) for layer in layers]
     config["rootfs"] = {"type": "layers", "diff_ids": diff_ids or None}
     config["history"] = [_history_fields(entry) for entry in history]
     if "created" not in config or epoch is not None:
@@ -53,8 +52,6 @@ def _history(value: Any, layers: tuple[ExportLayer, ...], epoch: int | None) -> 
             layer = next(remaining)
             if not entry.get("created"):
                 entry["created"] = go_time(_clamped(layer.created, epoch))
-            if layer.empty:
-                entry["empty_layer"] = True
     _fill_times(history)
     return history
 

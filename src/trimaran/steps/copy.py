@@ -56,7 +56,9 @@ class Copier:
             self._place(source.entry, target, {})
             return
         present = self._draft.get(target)
-        if target and present is None:
+        if target and present is None and action.dir_copy_contents:
+            self._put_destination(source.entry, target)
+        elif target and present is None:
             self._put_folder(source.entry, target)
         elif present is not None and present.kind != FOLDER:
             raise Conflict(f'copy folder "/{source.path}": /{target} is no folder')
@@ -117,6 +119,17 @@ class Copier:
             raise Conflict(f"copy folder to /{path}: it is no folder")
         self._draft.put(self._changed(entry, path))
 
+    def _put_destination(self, entry: Entry, path: str) -> None:
+        """A folder whose content is copied to a new place: as a missing parent is made, with the source's mtime."""
+        uid, gid = self._placement.owner or (0, 0)
+        made = msgspec.structs.replace(self._changed(entry, path), uid=uid, gid=gid, mode=self._new_folder_mode())
+        self._draft.put(made)
+
+    def _new_folder_mode(self) -> int:
+        """What BuildKit's mkdir with the mode of an octal --chmod leaves under its umask."""
+        change = self._placement.mode
+        return NEW_FOLDER_MODE if change is None or change.octal < 0 else change.octal & NEW_FOLDER_MODE
+
     def _changed(self, entry: Entry, path: str) -> Entry:
         placement = self._placement
         uid, gid = placement.owner if placement.owner is not None else (entry.uid, entry.gid)
@@ -129,7 +142,7 @@ class Copier:
     def _make_folders(self, path: str) -> None:
         uid, gid = self._placement.owner or (0, 0)
         now = self._placement.now if self._placement.timestamp < 0 else self._placement.timestamp * 1_000_000_000
-        self._draft.make_folders(path, mode=NEW_FOLDER_MODE, uid=uid, gid=gid, mtime=now)
+        self._draft.make_folders(path, mode=self._new_folder_mode(), uid=uid, gid=gid, mtime=now)
 
 
 def _join(folder: str, name: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 from trimaran.errors import NotFound, StepFailed, Unsupported
 from trimaran.events import Progress
@@ -14,6 +16,7 @@ from trimaran.executor.spec import Mount as SpecMount
 from trimaran.executor.stubs import vanishing
 from trimaran.graph.ops import ExecOp, Mount, MountType, NetMode, SecurityMode
 from trimaran.graph.vertex import Vertex
+from trimaran.linux import paths
 from trimaran.platforms import Platform
 from trimaran.solver.protocols import KeyInput, Result
 from trimaran.steps.context import StepContext
@@ -106,6 +109,7 @@ class ExecStep:
             progress.log(data, stream)
 
         spec = self.spec(identity)
+        _make_missing_folders(mounted.path, spec)
         with vanishing(mounted.path, (mount.target for mount in spec.mounts)):
             exit_status = await self._context.runtime.run(spec, mounted.path, output=output)
         if exit_status.code not in (self._op.meta.valid_exit_codes or (0,)):
@@ -116,7 +120,7 @@ class ExecStep:
         op, meta = self._op, self._op.meta
         return ExecSpec(
             args=meta.args,
-            environment=self._environment(),
+            environment=self._with_home(identity),
             cwd=meta.cwd or "/",
             uid=identity.uid,
             gid=identity.gid,
@@ -131,9 +135,19 @@ class ExecStep:
         )
 
     def _environment(self) -> tuple[str, ...]:
-        """Proxies first: an ENV of the image wins over them."""
-        environment = (*(f"{name}={value}" for name, value in self._op.meta.proxy_env), *self._op.meta.env)
+        """Proxies first, in both spellings: an ENV of the image wins over them."""
+        proxies = [
+            f"{word}={value}" for name, value in self._op.meta.proxy_env for word in (name.upper(), name.lower())
+        ]
+        environment = (*dict.fromkeys(proxies), *self._op.meta.env)
         return environment if any(v.startswith("PATH=") for v in environment) else (_DEFAULT_PATH, *environment)
+
+    def _with_home(self, identity: Identity) -> tuple[str, ...]:
+        """The runtime reads HOME from passwd; runc alone says "/" where passwd does not know the user."""
+        environment = self._environment()
+        if identity.is_known or any(variable.startswith("HOME=") for variable in environment):
+            return environment
+        return (*environment, "HOME=/")
 
     def _failed(self, exit_status: Exit, tail: bytes) -> StepFailed:
         words = " ".join(self._op.meta.args)
@@ -146,6 +160,21 @@ class ExecStep:
             hint = f"it crashed under emulation of {self._platform}: cross-compile with FROM --platform=$BUILDPLATFORM"
         lines = tail.decode("utf-8", "replace").splitlines()[-_TAIL:]
         return StepFailed(message, exit_code=exit_status.code, vertex=self._name, tail=tuple(lines), hint=hint)
+
+
+def _make_missing_folders(rootfs: str, spec: ExecSpec) -> None:
+    """What runtimes make each in their own way: a missing WORKDIR of the base image belongs to who works in it.
+
+    What is in the way the runtime will tell.
+    """
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):
+            for mount_point in ("dev", "proc", "sys"):
+                paths.make_folders(root, mount_point, 0o755, (0, 0))
+            paths.make_folders(root, spec.cwd, 0o755, (spec.uid, spec.gid))
+    finally:
+        os.close(root)
 
 
 _NETWORK: dict[NetMode, Network] = {NetMode.HOST: "host", NetMode.NONE: "none"}

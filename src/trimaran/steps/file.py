@@ -18,7 +18,7 @@ from trimaran.steps.copy import Copier, Placement
 from trimaran.steps.draft import Draft
 from trimaran.steps.identity import file_op_identity
 from trimaran.steps.modes import parse_mode
-from trimaran.steps.unpack import Unpacked, unpack_archive
+from trimaran.steps.unpack import NEW_FOLDER_MODE, Unpacked, unpack_archive
 from trimaran.steps.users import group_id, user_id
 from trimaran.steps.views import View
 from trimaran.store.entries import FILE, FOLDER, SYMLINK, Entry
@@ -235,5 +235,5 @@ def _place_archive(unpacked: Unpacked, draft: Draft, work: CopyAction, placement
     """An unpacked archive lands below the destination, which is made a folder."""
     destination = draft.resolve(select.clean(work.dest))
     uid, gid = placement.owner or (0, 0)
-    draft.make_folders(destination, mode=0o755, uid=uid, gid=gid, mtime=placement.now)
-    unpacked.place(draft, destination, owner=placement.owner)
+    draft.make_folders(destination, mode=NEW_FOLDER_MODE, uid=uid, gid=gid, mtime=placement.now)
+    unpacked.place(draft, destination, owner=placement.owner, now=placement.now)

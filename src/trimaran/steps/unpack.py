@@ -20,6 +20,7 @@ from trimaran.store.entries import FILE, FOLDER, HARDLINK, WHITEOUT, EntryList, 
 from trimaran.store.folder import Folder, FolderFile
 from trimaran.store.unpack import read_layer
 
+NEW_FOLDER_MODE = 0o755
 _BLOCK = 512
 
 
@@ -29,8 +30,11 @@ class Unpacked(msgspec.Struct, frozen=True):
     entries: EntryList
     folder: Folder
 
-    def place(self, draft: Draft, destination: str, *, owner: tuple[int, int] | None) -> None:
-        """Everything below `destination`; folders that are there keep their metadata where the archive is silent."""
+    def place(self, draft: Draft, destination: str, *, owner: tuple[int, int] | None, now: int) -> None:
+        """Everything below `destination`; folders that are there keep their metadata where the archive is silent.
+
+        Folders that the archive only names as part of a path are made as of root's, with the mtime `now` (ns).
+        """
         for entry in self.entries:
             if entry.kind == WHITEOUT or not entry.path:
                 continue
@@ -38,6 +42,7 @@ class Unpacked(msgspec.Struct, frozen=True):
             present = draft.get(path)
             if present is not None and (present.kind == FOLDER) != (entry.kind == FOLDER):
                 draft.remove(path)
+            draft.make_folders(path.rpartition("/")[0], mode=NEW_FOLDER_MODE, uid=0, gid=0, mtime=now)
             uid, gid = owner or (entry.uid, entry.gid)
             target = f"{destination}/{entry.target}".lstrip("/") if entry.kind == HARDLINK else entry.target
             origin = FolderFile(self.folder, entry.path) if entry.kind == FILE else None

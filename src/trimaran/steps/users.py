@@ -19,6 +19,8 @@ class Identity(msgspec.Struct, frozen=True):
     uid: int = 0
     gid: int = 0
     additional_gids: tuple[int, ...] = ()
+    is_known: bool = True
+    """Whether passwd has a line for the user."""
 
 
 def exec_identity(text: str, passwd: bytes, group: bytes) -> Identity:
@@ -26,11 +28,11 @@ def exec_identity(text: str, passwd: bytes, group: bytes) -> Identity:
     user_text, has_group, group_text = text.partition(":")
     name, uid, gid = _user(user_text or "0", passwd)
     if has_group and group_text:
-        return Identity(uid, group_id(group_text, group), ())
-    if not name:
-        return Identity(uid, gid, ())
-    extra = tuple(number for _, number, members in _groups(group) if name in members)
-    return Identity(uid, gid, extra)
+        gid = group_id(group_text, group)
+        return Identity(uid, gid, (gid,), bool(name))
+    extra = [number for _, number, members in _groups(group) if name and name in members]
+    # The primary group too: a process could drop it else, and with it what is denied to that group (CVE-2023-25173).
+    return Identity(uid, gid, tuple(dict.fromkeys((*extra, gid))), bool(name))
 
 
 def user_id(text: str, passwd: bytes) -> tuple[int, int]:
