@@ -30,13 +30,9 @@ insecure-entitlements = ["network.host"]
   gc = false
   reservedSpace = "10%"
   maxUsedSpace = 5000
-  [worker.oci.labels]
-    "a.b" = "c"
   [[worker.oci.gcpolicy]]
     keepDuration = "1h30m"
     all = true
-[dns]
-  nameservers = ["1.1.1.1"]
 [history]
   maxAge = "48h"
 [system]
@@ -53,7 +49,6 @@ def test_full():
     assert (read.worker.max_parallelism, read.worker.gc) == (3, False)
     assert read.worker.reserved_space.resolve(100 << 30) == 11_000_000_000
     assert read.worker.gc_policies[0].keep_duration == 5400
-    assert read.worker.labels == (("a.b", "c"),)
     assert (read.history.max_age, read.max_registry_concurrency) == (172_800, 8)
 
 
@@ -66,6 +61,8 @@ def test_full():
         ('[registry."a"]\nmirrors = "x"', ":2: registry.a.mirrors takes a list of strings", ""),
         ('[[registry."a".keypair]]\nkey = "x"', ":1: a keypair has a key and a cert", ""),
         ("[grpc]\n", ":1: grpc is a setting of buildkitd only", "take it out"),
+        ("[dns]\n", ":1: dns is a setting of buildkitd only", "take it out"),
+        ("[worker]\nsnapshotter = 1", ":2: worker.snapshotter is a setting of buildkitd only", "take it out"),
         ("[worker.containerd]\n", ":1: worker.containerd is a setting of buildkitd only", "take it out"),
         ("[worker.oci.oci]\n", "unknown key", ""),
         ('\n\ncache-limit = "lots"', ":3: cache-limit takes bytes", ""),

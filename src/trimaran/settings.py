@@ -65,25 +65,13 @@ class GcPolicy(msgspec.Struct, frozen=True, kw_only=True):
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`[worker]` (also read as `[worker.oci]`, where buildkitd has it)."""
 
-    enabled: bool = True
-    platforms: tuple[str, ...] = ()
-    snapshotter: str = ""
-    rootless: bool = False
     gc: bool = True
     reserved_space: Space = Space()
     max_used_space: Space = Space()
     min_free_space: Space = Space()
     binary: str = ""
     max_parallelism: int = 0
-    network_mode: str = ""
-    labels: tuple[tuple[str, str], ...] = ()
     gc_policies: tuple[GcPolicy, ...] = ()
-
-
-class DnsSettings(msgspec.Struct, frozen=True, kw_only=True):
-    nameservers: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
-    search_domains: tuple[str, ...] = ()
 
 
 class HistorySettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +91,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     insecure_entitlements: tuple[str, ...] = ()
     registry: Mapping[str, RegistrySettings] = {}
     worker: WorkerSettings = WorkerSettings()
-    dns: DnsSettings = DnsSettings()
     history: HistorySettings = HistorySettings()
     #: Transfers at the same time per registry (`[system] maxRegistryConcurrency`).
     max_registry_concurrency: int = 4
@@ -226,12 +213,6 @@ def duration(value: Any) -> int:
     return int(total)
 
 
-def _pairs(value: Any) -> tuple[tuple[str, str], ...]:
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise _Wrong("a table of strings")
-    return tuple(value.items())
-
-
 _KEYPAIR: Fields = {"key": ("key", _text), "cert": ("cert", _text)}
 _REGISTRY: Fields = {
     "mirrors": ("mirrors", _texts),
@@ -255,24 +236,13 @@ _GC_POLICY: Fields = {
     **_SPACES,
 }
 _WORKER: Fields = {
-    "enabled": ("enabled", _flag),
-    "platforms": ("platforms", _texts),
-    "snapshotter": ("snapshotter", _text),
-    "rootless": ("rootless", _flag),
     "gc": ("gc", _flag),
     "gckeepstorage": ("reserved_space", space),
     **_SPACES,
     "binary": ("binary", _text),
     "max-parallelism": ("max_parallelism", _count),
-    "networkMode": ("network_mode", _text),
-    "labels": ("labels", _pairs),
     "gcpolicy": ("gc_policies", lambda value: value),
     "oci": ("oci", lambda value: value),
-}
-_DNS: Fields = {
-    "nameservers": ("nameservers", _texts),
-    "options": ("options", _texts),
-    "searchDomains": ("search_domains", _texts),
 }
 _HISTORY: Fields = {"maxAge": ("max_age", duration), "maxEntries": ("max_entries", _count)}
 _SYSTEM: Fields = {"maxRegistryConcurrency": ("max_registry_concurrency", _count)}
@@ -280,11 +250,13 @@ _TOP: Fields = {
     "root": ("root", _text),
     "cache-limit": ("cache_limit", space),
     "insecure-entitlements": ("insecure_entitlements", _texts),
-    **{key: (key, lambda value: value) for key in ("registry", "worker", "dns", "history", "system")},
+    **{key: (key, lambda value: value) for key in ("registry", "worker", "history", "system")},
 }
 #: Known to buildkitd, of no meaning for an engine without a daemon: refused by name, with the way out.
-_FOREIGN = {"grpc", "otel", "log", "debug", "trace", "cdi", "frontend", "ghacache", "proxyNetwork", "provenanceEnvDir"}
-_FOREIGN_WORKER = {"containerd"}
+_FOREIGN = frozenset(
+    "grpc otel log debug trace cdi dns frontend ghacache proxyNetwork provenanceEnvDir".split()  # noqa: SIM905 - words
+)
+_FOREIGN_WORKER = {"containerd", "enabled", "platforms", "snapshotter", "rootless", "networkMode", "labels"}
 
 
 class _File:
@@ -373,8 +345,6 @@ def _read(raw: bytes, path: str) -> dict[str, Any]:
         fields["registry"] = {host: file.registry(value, ("registry", host)) for host, value in table.items()}
     if "worker" in fields:
         fields["worker"] = file.worker(fields["worker"], ("worker",))
-    if "dns" in fields:
-        fields["dns"] = DnsSettings(**file.section(fields["dns"], _DNS, ("dns",)))
     if "history" in fields:
         fields["history"] = HistorySettings(**file.section(fields["history"], _HISTORY, ("history",)))
     return fields | system

@@ -17,6 +17,7 @@ from trimaran.exporters.table import export
 from trimaran.graph.frontend import FrontendResult, Frontends
 from trimaran.solver.protocols import Result
 from trimaran.solver.solver import Solver
+from trimaran.sources.given import Client
 from trimaran.sources.image import ImageSource
 from trimaran.sources.local import LocalSource
 from trimaran.sources.resolver import ImageResolver
@@ -35,13 +36,14 @@ async def build(
     frontends: Frontends,
     sink: Sink,
     docker: DockerDaemon | None = None,
+    client: Client | None = None,
 ) -> BuildOutcome:
     """Run one build to the end. Whatever happens, its log is kept and nothing half-made is left in the store."""
-    with BuildLog.open(engine.store.root, request) as log:
+    with BuildLog.open(engine.store.root, request, engine.settings.history) as log:
         tell = log.before(sink)
         now = time.time_ns()
         resolver = ImageResolver(engine.store, engine.registry)
-        context = _step_context(request, engine, resolver, now)
+        context = _step_context(request, engine, resolver, now, client or Client())
         solver = Solver(
             make_step=lambda vertex: make_step(vertex, context),
             index=engine.store.records,
@@ -89,18 +91,21 @@ def _exporting(
     )
 
 
-def _step_context(request: BuildRequest, engine: Engine, resolver: ImageResolver, now: int) -> StepContext:
+def _step_context(
+    request: BuildRequest, engine: Engine, resolver: ImageResolver, now: int, client: Client
+) -> StepContext:
     return StepContext(
         store=engine.store,
         sources={
             "local": LocalSource(_Folders(dict(request.folders)), engine.store.stat_cache),
             "docker-image": ImageSource(engine.store, resolver),
         },
-        runtime=engine.runtime,
+        sandbox=lambda: engine.sandbox(request.entitlements),
         slots=engine.slots,
         now=now,
         host=engine.host,
-        network=engine.network,
+        secrets=client.secrets,
+        agents=client.agents,
     )
 
 

@@ -1,7 +1,7 @@
 """Build records: what was built when, its events, and every byte its steps wrote.
 
 `builds/<id>/record.json` (the build), `events.jsonl` (vertices, statuses, warnings as they happened), `<n>.log` (what
-step n wrote, raw and whole). Never clipped; the oldest builds go when there are more than `KEPT`.
+step n wrote, raw and whole). Never clipped; old builds go by the settings' `[history]`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -18,8 +18,7 @@ from trimaran.digest import Digest
 from trimaran.engine.request import BuildRequest
 from trimaran.errors import StepFailed
 from trimaran.events import Event, LogEvent, Sink, VertexEvent
-
-KEPT = 100
+from trimaran.settings import HistorySettings
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,10 +47,11 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
 class BuildLog:
     """Writes one build's record while it runs. `write` may be called from any thread."""
 
-    def __init__(self, folder: str, build_id: str, request: BuildRequest) -> None:
+    def __init__(self, folder: str, build_id: str, request: BuildRequest, keep: HistorySettings) -> None:
         self.folder = folder
         self.build_id = build_id
         self._request = request
+        self._keep = keep
         self._started = time.time_ns()
         self._lock = threading.Lock()
         self._events = open(f"{folder}/events.jsonl", "wb", buffering=1 << 16)  # noqa: SIM115 - closed by __exit__
@@ -59,13 +59,13 @@ class BuildLog:
         self._steps: dict[Digest, StepRecord] = {}
 
     @classmethod
-    def open(cls, root: str, request: BuildRequest) -> BuildLog:
+    def open(cls, root: str, request: BuildRequest, keep: HistorySettings) -> BuildLog:
         build_id = os.urandom(12).hex()
         folder = os.path.join(root, "builds", build_id)
         os.makedirs(folder, mode=0o700, exist_ok=True)
-        return cls(folder, build_id, request)
+        return cls(folder, build_id, request, keep)
 
-    def __enter__(self) -> BuildLog:
+    def __enter__(self) -> Self:
         return self
 
     def before(self, sink: Sink) -> Sink:
@@ -117,7 +117,7 @@ class BuildLog:
             for file in (self._events, *self._logs.values()):
                 file.close()
             self._write_record(error)
-        forget_oldest(os.path.dirname(self.folder))
+        forget(os.path.dirname(self.folder), self._keep)
 
     def _point_to_log(self, error: StepFailed) -> None:
         """Say where everything is that the failed step wrote: displays show only its end."""
@@ -164,13 +164,15 @@ def builds(root: str) -> list[BuildRecord]:
     return sorted(found, key=lambda record: record.started, reverse=True)
 
 
-def forget_oldest(folder: str, kept: int = KEPT) -> None:
-    """Remove the oldest build folders over `kept`."""
-    names = os.listdir(folder)
-    if len(names) <= kept:
-        return
+def forget(folder: str, keep: HistorySettings) -> None:
+    """Remove build folders that are too old, and the oldest of those that are too many."""
     import shutil
 
-    aged = sorted(names, key=lambda name: os.stat(os.path.join(folder, name)).st_mtime_ns)
-    for name in aged[: len(names) - kept]:
-        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+    now = time.time()
+    aged = sorted(
+        ((os.stat(path).st_mtime, path) for path in (os.path.join(folder, name) for name in os.listdir(folder))),
+        reverse=True,
+    )
+    for number, (changed, path) in enumerate(aged):
+        if number >= keep.max_entries or now - changed > keep.max_age:
+            shutil.rmtree(path, ignore_errors=True)

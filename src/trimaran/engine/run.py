@@ -10,6 +10,7 @@ from trimaran.errors import NotFound, UsageError
 from trimaran.executor.examine import is_emulated
 from trimaran.executor.process import Output
 from trimaran.executor.runtime import Exit, Terminal
+from trimaran.executor.sandbox import NETWORK_HOST
 from trimaran.executor.spec import DEFAULT_HOSTNAME, ExecSpec, Network
 from trimaran.oci import image_config
 from trimaran.oci.image_config import ContainerConfig
@@ -53,6 +54,7 @@ async def run(
     root = await ImageSource(engine.store, resolver).layers(picked)
     config = image_config.parse(picked.config).config
     spec = await _spec(request, engine, root.result, config, terminal is not None)
+    granted = [NETWORK_HOST] if request.network == "host" else []  # who runs the command asked for it
     async with engine.store.roots.mount(root.result, writable=True) as mounted:
         is_emulated(
             mounted.path,
@@ -62,7 +64,7 @@ async def run(
             machine=engine.host.architecture,
             what=f"{request.image} on {picked.platform}",
         )
-        return await engine.runtime().run(spec, mounted.path, output=output, stdin=stdin, terminal=terminal)
+        return await engine.sandbox(granted).run(spec, mounted.path, output=output, stdin=stdin, terminal=terminal)
 
 
 async def _spec(
@@ -80,13 +82,13 @@ async def _spec(
         gid=identity.gid,
         additional_gids=identity.additional_gids,
         hostname=request.hostname or DEFAULT_HOSTNAME,
-        network=request.network or engine.network,
+        network=request.network or "default",
         terminal=has_terminal,
     )
 
 
 def arguments(request: RunRequest, config: ContainerConfig) -> tuple[str, ...]:
-    """ENTRYPOINT then CMD, as docker run: a new entrypoint drops the image's CMD too. UsageError when nothing is left."""
+    """ENTRYPOINT then CMD, as docker run; a new entrypoint drops the image's CMD. UsageError when nothing is left."""
     if request.entrypoint is not None:
         start: tuple[str, ...] = (request.entrypoint,) if request.entrypoint else ()
         rest = request.command

@@ -6,6 +6,7 @@ that was never pulled goes from one registry to the other without touching the d
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from trimaran import aio
@@ -52,7 +53,8 @@ async def _push_blobs(
     for blob in wanted:
         repository.mount_from[blob.digest] = _mountable(store, repository, blob.digest)
     with progress.task("pushing layers", sum(blob.size for blob in wanted)) as task:
-        await aio.all_of(_push_blob(store, registry, repository, blob, task) for blob in wanted)
+        slots = asyncio.Semaphore(registry.settings.max_registry_concurrency)
+        await aio.all_of(_push_blob(store, registry, repository, blob, slots, task) for blob in wanted)
 
 
 def _mountable(store: Store, repository: Repository, digest: Digest) -> tuple[str, ...]:
@@ -62,10 +64,18 @@ def _mountable(store: Store, repository: Repository, digest: Digest) -> tuple[st
     return tuple(r.repository for r in known if r.registry == registry and r.repository != repository.name)
 
 
-async def _push_blob(store: Store, registry: Registry, repository: Repository, blob: Descriptor, task: Task) -> None:
+async def _push_blob(
+    store: Store,
+    registry: Registry,
+    repository: Repository,
+    blob: Descriptor,
+    slots: asyncio.Semaphore,
+    task: Task,
+) -> None:
     from trimaran.oci.copy import copy_blob
 
-    await copy_blob(blob, await _source(store, registry, blob), repository)
+    async with slots:
+        await copy_blob(blob, await _source(store, registry, blob), repository)
     task.add(blob.size)
 
 

@@ -6,9 +6,11 @@ The engine is loaded inside: forking a process is the cheaper the less it has lo
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from trimaran import settings
+from trimaran import aio, settings
 from trimaran.engine.folder import state_folder
 from trimaran.linux import enter as namespaces
 from trimaran.linux.enter import Entered
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from trimaran.events import Sink
     from trimaran.exporters.load import DockerDaemon
     from trimaran.graph.frontend import Frontends
+    from trimaran.sources.given import Client
 
 _entered: Entered | None = None
 
@@ -38,13 +41,32 @@ def frontends() -> Frontends:
     return {"dockerfile.v0": convert}
 
 
-async def build(request: BuildRequest, sink: Sink, docker: DockerDaemon | None = None) -> BuildOutcome:
-    """One build on this machine's store."""
+async def build(
+    request: BuildRequest, sink: Sink, docker: DockerDaemon | None = None, environment: Mapping[str, str] = os.environ
+) -> BuildOutcome:
+    """One build on this machine's store; secrets may be variables of `environment`."""
     from trimaran.engine.build import build as run_build
+    from trimaran.engine.collect import collect
     from trimaran.engine.engine import open_engine
 
     assert _entered is not None, "enter() comes first"
     configuration = settings.load()
     with open_engine(state_folder(configuration), configuration, _entered) as engine:
-        async with engine.registry:
-            return await run_build(request, engine, frontends(), sink, docker)
+        async with engine.registry, _client(request, environment) as client:
+            outcome = await run_build(request, engine, frontends(), sink, docker, client)
+            await aio.in_thread(collect, engine.store, configuration)
+            return outcome
+
+
+@asynccontextmanager
+async def _client(request: BuildRequest, environment: Mapping[str, str]) -> AsyncIterator[Client | None]:
+    if not request.secrets and not request.agents:
+        yield None
+        return
+    from trimaran.builders.agents import LocalAgents
+    from trimaran.builders.secrets import LocalSecrets
+    from trimaran.sources.given import Client
+
+    secrets = LocalSecrets(request.secrets, environment)
+    async with LocalAgents(request.agents, environment) as agents:
+        yield Client(secrets, agents)

@@ -1,0 +1,68 @@
+"""What a build leaves written down, and for how long."""
+
+import os
+import time
+from contextlib import suppress
+
+import pytest
+
+from trimaran.digest import Digest
+from trimaran.engine.history import BuildLog, builds, forget
+from trimaran.engine.request import BuildRequest
+from trimaran.errors import StepFailed
+from trimaran.events import LogEvent, VertexEvent
+from trimaran.graph.frontend import FrontendRequest
+from trimaran.platforms import Platform
+from trimaran.settings import HistorySettings
+
+REQUEST = BuildRequest(frontend=FrontendRequest(build_platform=Platform("linux", "amd64")), names=("app:1",))
+VERTEX = Digest.of(b"v")
+KEEP = HistorySettings()
+
+
+def record(root, data=b"", error=None, keep=KEEP):
+    with suppress(StepFailed, KeyboardInterrupt):
+        with BuildLog.open(str(root), REQUEST, keep) as log:
+            log.write(VertexEvent(digest=VERTEX, name="RUN x", started=1))
+            if data:
+                log.write(LogEvent(vertex=VERTEX, stream=1, data=data))
+            log.write(VertexEvent(digest=VERTEX, name="RUN x", started=1, completed=2))
+            if error is not None:
+                raise error
+    return log
+
+
+def test_every_byte_a_step_wrote_is_kept(tmp_path):
+    data = os.urandom(5_000_000)
+    log = record(tmp_path, data)
+    with open(f"{log.folder}/1.log", "rb") as file:
+        assert file.read() == data
+    (found,) = builds(str(tmp_path))
+    assert (found.status, found.name, found.steps[0].logged) == ("completed", "app:1", True)
+
+
+def test_a_failed_step_points_to_its_log(tmp_path):
+    error = StepFailed("no", exit_code=1, vertex="RUN x")
+    log = record(tmp_path, b"said\n", error)
+    assert error.hint == f"all that the step said: {log.folder}/1.log"
+    assert builds(str(tmp_path))[0].status == "error"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt()])
+def test_cancelled_is_no_error(tmp_path, error):
+    record(tmp_path, error=error)
+    assert builds(str(tmp_path))[0].status == "canceled"
+
+
+def test_the_oldest_go_when_there_are_too_many(tmp_path):
+    logs = [record(tmp_path, keep=HistorySettings(max_entries=2)) for _ in range(4)]
+    left = {found.build_id for found in builds(str(tmp_path))}
+    assert len(left) == 2
+    assert logs[-1].build_id in left
+
+
+def test_the_old_go(tmp_path):
+    old = record(tmp_path)
+    os.utime(old.folder, (0, time.time() - 100))
+    forget(f"{tmp_path}/builds", HistorySettings(max_age=50))
+    assert builds(str(tmp_path)) == []
