@@ -20,6 +20,7 @@ from trimaran.oci.manifest import Manifest
 from trimaran.platforms import Platform, only
 from trimaran.reference import Reference
 from trimaran.registry.client import Registry
+from trimaran.registry.errors import RegistryNotFound
 from trimaran.store.store import Store
 
 STORE = "the local image store"
@@ -102,13 +103,13 @@ class ImageResolver:
 
     async def _ask_registry(self, reference: Reference) -> Pinned:
         repository = self._registry.repository(reference)
-        wanted = str(reference.digest or reference.tag)
-        descriptor = await repository.resolve(wanted)
-        if descriptor is None:
+        try:
+            descriptor = await repository.resolve(str(reference.digest or reference.tag))
+        except RegistryNotFound as error:
             raise NotFound(
-                f"find image {reference.familiar}: {reference.registry} has no such image",
-                hint="check the name and tag; for a private repository: trimaran login " + reference.registry,
-            )
+                f"find image {reference.familiar}: {reference.registry} has no such image: {error}",
+                hint=f"check the name and tag; for a private repository: trimaran login {reference.registry}",
+            ) from error
         if await self._store.content.has(descriptor):
             raw = await read_all(self._store.content, descriptor)
         else:

@@ -335,6 +335,8 @@ def _in_our_words(folder: str, error: sqlite3.Error) -> TrimaranError:
     if code == sqlite3.SQLITE_FULL:
         return Unavailable(message, hint="free space on that disk, for example by `trimaran prune`")
     if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
+        if _is_read_only(folder):
+            message = f'use store "{folder}": read-only file system'
         return Denied(message, hint="check who owns that folder, or point TRIMARAN_ROOT at one you can write")
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR}:
         return Unavailable(message, hint="another process holds the store, or its disk fails; try again")
@@ -346,3 +348,11 @@ def _in_our_words(folder: str, error: sqlite3.Error) -> TrimaranError:
 def marks(values: Iterable[object]) -> str:
     """`?,?,?` for as many values."""
     return ",".join("?" for _ in values)
+
+
+def _is_read_only(folder: str) -> bool:
+    """SQLite tells only that it could not open the file."""
+    try:
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
