@@ -177,7 +177,7 @@ def _bad_flag(error: FlagError, invocation: Invocation, usage: str) -> int:
 
 def report(error: TrimaranError, *, debug: bool) -> int:
     """Print an error a person can act on, its place in the source first (reference §1.1, §3.10)."""
-    from trimaran.cli.snippet import snippet
+    from trimaran.snippet import snippet
 
     if debug:
         import traceback

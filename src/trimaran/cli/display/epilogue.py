@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trimaran.cli.display.trace import SECOND, Trace
-from trimaran.cli.snippet import snippet
+from trimaran.snippet import snippet
 from trimaran.errors import Location
 
 _YELLOW = "\x1b[33m"
