@@ -7,6 +7,7 @@ them are deselected, and the header says so.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -34,6 +35,8 @@ def _on_reference_machine() -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Who is started in the background of a shell may have inherited that Ctrl-C is ignored; what we start must not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.stash[_STRICT] = _on_reference_machine() and not os.environ.get(ALLOW_SKIP)
 
 
@@ -44,6 +47,7 @@ def pytest_report_header() -> str:
     return f"tables of expected results: {CASES}{'' if CASES.exists() else ' is not there, so what it would say is not tested'}"
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads its marks in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not CASES.exists():
         config.hook.pytest_deselected(items=[item for item in items if _has_no_case(item)])

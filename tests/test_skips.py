@@ -1,4 +1,4 @@
-"""A skipped test is a failure on the reference machine, and nowhere else."""
+"""The rules of tests/conftest.py: where a skip is a failure, what is left out, who shares a process."""
 
 from __future__ import annotations
 
@@ -42,12 +42,14 @@ def on_reference_machine() -> bool:
     return module._on_reference_machine()
 
 
-def outcome(folder: Path, text: str = SKIPS, *, allow: str = "", cases: Path | str = "") -> str:
+def outcome(folder: Path, text: str = SKIPS, *options: str, allow: str = "", cases: Path | str = "") -> str:
     shutil.copy(CONFTEST, folder / "conftest.py")
     (folder / "test_it.py").write_text(text)
     environment = {**os.environ, "TRIMARAN_ALLOW_SKIP": allow, "TRIMARAN_CASES": str(cases), "PYTEST_ADDOPTS": ""}
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder)]
-    said = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=False, env=environment)
+    said = subprocess.run(
+        [*command, *options, str(folder)], capture_output=True, text=True, check=False, env=environment
+    )
     return said.stdout
 
 
@@ -73,3 +75,25 @@ def test_tables_that_are_not_there_are_not_tested(tmp_path: Path) -> None:
 def test_tables_without_a_row_are_a_skip_like_any_other(tmp_path: Path) -> None:
     said = outcome(tmp_path, TABLES, cases=tmp_path)
     assert ("1 passed, 1 error" if on_reference_machine() else "1 passed, 1 skipped") in said
+
+
+WORKERS = """
+import os
+import time
+
+import pytest
+
+@pytest.mark.parametrize("number", range(8))
+def test_where(number, pytestconfig):
+    time.sleep(0.05)
+    with open(pytestconfig.rootpath / "workers", "a") as file:
+        print(os.environ["PYTEST_XDIST_WORKER"], file=file)
+"""
+
+
+def test_end_to_end_tests_share_one_process(tmp_path: Path) -> None:
+    (tmp_path / "e2e").mkdir()
+    (tmp_path / "e2e/test_where.py").write_text(WORKERS)
+    said = outcome(tmp_path, SKIPS, "-n", "2", "--dist", "loadgroup", allow="1")
+    assert "8 passed" in said
+    assert len(set((tmp_path / "workers").read_text().split())) == 1
