@@ -1,0 +1,252 @@
+"""`git` as a program that is given nothing: no configuration but ours, no hooks, no prompts, no protocol but four.
+
+Law (threats T20, T21, T25 to T27): the environment is built from empty. A remote is named by configuration in that
+environment, never by an argument; whatever else comes from a person or a server is a full name (`refs/…`, an object
+name), and stands behind the options. Nothing is ever checked out: objects are read, so no path of a repository, filter,
+hook or link of it has any effect.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from trimaran.aio import Cancel
+from trimaran.errors import Corrupt, NotFound, TrimaranError, Unavailable
+from trimaran.registry.errors import printable
+from trimaran.sources.git_url import Remote
+
+PROTOCOLS = "http:https:ssh:git"
+_SECONDS_WITHOUT_PROGRESS = 60
+_PASSED = (
+    "PATH",
+    "TMPDIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+)
+_SETTINGS = {
+    "core.hooksPath": "/dev/null",
+    "core.fsmonitor": "false",
+    "core.symlinks": "false",
+    "core.askPass": "",
+    "core.attributesFile": "/dev/null",
+    "core.excludesFile": "/dev/null",
+    "credential.helper": "",
+    "fetch.recurseSubmodules": "false",
+    "submodule.recurse": "false",
+    "gc.auto": "0",
+    "maintenance.auto": "false",
+    "transfer.bundleURI": "false",
+    "http.followRedirects": "initial",
+    "http.lowSpeedLimit": "1",
+    "http.lowSpeedTime": str(_SECONDS_WITHOUT_PROGRESS),
+    "remote.origin.tagOpt": "--no-tags",
+}
+_SSH = (
+    "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o ForwardAgent=no -o ForwardX11=no -o ConnectTimeout=30"
+)
+_OUTPUT_LIMIT = 512 << 20
+
+
+class GitFailed(Unavailable):
+    """git said no: `complaint` is what it wrote, without credentials."""
+
+    complaint = ""
+
+
+class Git(msgspec.Struct, frozen=True, kw_only=True):
+    """git on the repository `folder`, with `remote` as its origin. `agent`: the ssh agent's socket, "" for none."""
+
+    folder: str
+    remote: Remote | None = None
+    agent: str = ""
+    inherited: Mapping[str, str] = {}
+    protocols: str = PROTOCOLS
+
+    def environment(self) -> dict[str, str]:
+        """All that git gets to know."""
+        given = {name: self.inherited[name] for name in _PASSED if name in self.inherited}
+        if certificates := self.inherited.get("SSL_CERT_FILE"):
+            given["GIT_SSL_CAINFO"] = certificates
+        settings = dict(_SETTINGS)
+        if self.remote is not None:
+            settings["remote.origin.url"] = self.remote.text
+        for number, (name, value) in enumerate(settings.items()):
+            given[f"GIT_CONFIG_KEY_{number}"] = name
+            given[f"GIT_CONFIG_VALUE_{number}"] = value
+        return given | {
+            "GIT_CONFIG_COUNT": str(len(settings)),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_SYSTEM": "/dev/null",
+            "GIT_CONFIG_GLOBAL": "/dev/null",
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_ALLOW_PROTOCOL": self.protocols,
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_LFS_SKIP_SMUDGE": "1",
+            "GIT_NO_REPLACE_OBJECTS": "1",
+            "GIT_NO_LAZY_FETCH": "1",
+            "GIT_SSH_VARIANT": "ssh",
+            "GIT_SSH_COMMAND": self._ssh(),
+            "HOME": "/nonexistent",
+            "LC_ALL": "C",
+            **({"SSH_AUTH_SOCK": self.agent} if self.agent else {}),
+        }
+
+    def _ssh(self) -> str:
+        """Host keys are the person's own; without an agent there is nothing to log in with."""
+        import shlex
+
+        known = os.path.join(self.inherited.get("HOME", "/nonexistent"), ".ssh", "known_hosts")
+        words = ["-o", f"UserKnownHostsFile={known}", "-o", "IdentityFile=none"]
+        return f"{_SSH} {shlex.join(words)}"
+
+    def command(self, arguments: Sequence[str]) -> list[str]:
+        return ["git", f"--git-dir={self.folder}", "--no-pager", "--literal-pathspecs", *arguments]
+
+    def redacted(self, text: str) -> str:
+        """Of git's words, fit for a terminal: no password of the remote."""
+        if self.remote is not None and self.remote.password:
+            from urllib.parse import unquote
+
+            for secret in (self.remote.password, unquote(self.remote.password)):
+                text = text.replace(secret, "…")
+        return printable(text.strip(), 600)
+
+    async def run(self, *arguments: str, what: str) -> bytes:
+        """What git prints. GitFailed, in the words `what: its complaint`; killed when the waiter leaves."""
+        import asyncio
+
+        pipe = asyncio.subprocess.PIPE
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self.command(arguments),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=pipe,
+                stderr=pipe,
+                cwd="/",
+                env=self.environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise not_started(error, what) from None
+        try:
+            output, complaint = await process.communicate()
+        except BaseException:
+            if process.returncode is None:
+                kill_group(process.pid)
+            await process.wait()
+            raise
+        if process.returncode:
+            raise self.failed(what, complaint, process.returncode)
+        if len(output) > _OUTPUT_LIMIT:
+            raise Corrupt(f"{what}: git printed {len(output)} bytes")
+        return output
+
+    def failed(self, what: str, complaint: bytes, code: int) -> GitFailed:
+        words = self.redacted(complaint[-4000:].decode(errors="replace"))
+        lines = [part.removeprefix("fatal: ").removeprefix("remote: ") for part in words.split("  ")]
+        error = GitFailed(f"{what}: {' '.join(lines) or f'git ended with exit code {code}'}", hint=_hint(words))
+        error.complaint = words
+        return error
+
+
+def kill_group(pid: int) -> None:
+    """git and what it started (ssh, remote helpers): they have a session of their own."""
+    import signal
+    from contextlib import suppress
+
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _hint(words: str) -> str:
+    if "could not read Username" in words or "Authentication failed" in words:
+        return "a private repository needs credentials: https://USER:TOKEN@HOST/…, or git@HOST:… with an ssh agent"
+    if "Host key verification failed" in words:
+        return "connect once by ssh to take the host's key into ~/.ssh/known_hosts"
+    if "Permission denied (publickey" in words:
+        return "start an ssh agent that holds a key for this host"
+    return ""
+
+
+def not_started(error: OSError, what: str) -> TrimaranError:
+    if isinstance(error, FileNotFoundError):
+        return NotFound(f"{what}: there is no git here", hint="install git")
+    return Unavailable(f"{what}: start git: {(error.strerror or str(error)).lower()}")
+
+
+def read_objects(
+    cancel: Cancel, git: Git, names: Sequence[str], folder: int, *, what: str
+) -> dict[str, tuple[int, str]]:
+    """Every blob of `names` as a file of that name in the opened `folder`: name → (size, content digest).
+
+    Flat, so that no path of the repository is ever one of this machine. Corrupt when an object is missing.
+    """
+    import subprocess
+    import tempfile
+
+    found: dict[str, tuple[int, str]] = {}
+    with tempfile.TemporaryFile() as wanted:
+        wanted.write("".join(f"{name}\n" for name in names).encode())
+        wanted.seek(0)
+        try:
+            process = subprocess.Popen(
+                git.command(["cat-file", "--batch", "--buffer"]),
+                stdin=wanted,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                cwd="/",
+                env=git.environment(),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise not_started(error, what) from None
+    cancel.on_cancel(lambda: kill_group(process.pid) if process.poll() is None else None)
+    assert process.stdout is not None
+    try:
+        for name in names:
+            cancel.check()
+            head = process.stdout.readline(4096).split()
+            if len(head) != 3 or head[0] != name.encode() or head[1] != b"blob":
+                cancel.check()
+                raise Corrupt(f"{what}: the repository has no file object {name}")
+            found[name] = _copy_object(cancel, process.stdout.read, int(head[2]), name, folder, what)
+            process.stdout.read(1)
+    finally:
+        if process.poll() is None:
+            kill_group(process.pid)
+        process.stdout.close()
+        process.wait()
+    return found
+
+
+def _copy_object(cancel: Cancel, read: object, size: int, name: str, folder: int, what: str) -> tuple[int, str]:
+    from hashlib import sha256
+
+    hasher = sha256()
+    left = size
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    try:
+        while left:
+            cancel.check()
+            data: bytes = read(min(left, 1 << 20))  # type: ignore[operator]
+            if not data:
+                raise Corrupt(f"{what}: object {name} broke off")
+            hasher.update(data)
+            left -= len(data)
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+    except OSError as error:
+        raise Unavailable(f"{what}: write object: {(error.strerror or str(error)).lower()}") from error
+    finally:
+        os.close(fd)
+    return size, "sha256:" + hasher.hexdigest()
