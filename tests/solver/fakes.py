@@ -78,6 +78,9 @@ class World:
     def restore(self, record: CacheRecord) -> tuple[Result, ...] | None:
         return tuple(Stack(parts) for parts in record.results)
 
+    def gone(self, part: str) -> None:
+        pass  # nothing is kept of what was found
+
     def parts(self, result: Result) -> tuple[str, ...]:
         assert isinstance(result, Stack)
         return result.layers

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +20,9 @@ from trimaran.engine.request import BuildRequest
 from trimaran.errors import StepFailed
 from trimaran.events import Event, LogEvent, Sink, VertexEvent
 from trimaran.settings import HistorySettings
+
+_ENCODER = msgspec.json.Encoder(enc_hook=str)
+"""Digests are written as plain text: the encoder takes no subclass of str by itself."""
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +88,7 @@ class BuildLog:
                 return
             if isinstance(event, VertexEvent):
                 self._note(event)
-            self._events.write(msgspec.json.encode({"kind": type(event).__name__, "event": _plain(event)}) + b"\n")
+            self._events.write(_ENCODER.encode({"kind": type(event).__name__, "event": event}) + b"\n")
 
     def _note(self, event: VertexEvent) -> None:
         known = self._steps.get(event.digest)
@@ -146,11 +150,6 @@ class BuildLog:
             file.write(msgspec.json.encode(record))
 
 
-def _plain(event: Event) -> Any:
-    """Digests as plain text: the encoder takes no subclass of str."""
-    return msgspec.to_builtins(event, enc_hook=str, str_keys=True)
-
-
 def builds(root: str) -> list[BuildRecord]:
     """Finished builds, newest first; folders of killed builds have no record and are left out."""
     folder = os.path.join(root, "builds")
@@ -166,13 +165,15 @@ def builds(root: str) -> list[BuildRecord]:
 
 def forget(folder: str, keep: HistorySettings) -> None:
     """Remove build folders that are too old, and the oldest of those that are too many."""
-    import shutil
-
     now = time.time()
-    aged = sorted(
-        ((os.stat(path).st_mtime, path) for path in (os.path.join(folder, name) for name in os.listdir(folder))),
-        reverse=True,
-    )
-    for number, (changed, path) in enumerate(aged):
+    aged: list[tuple[float, str]] = []
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        with suppress(FileNotFoundError):  # another build was quicker
+            aged.append((os.stat(path).st_mtime, path))
+    for number, (changed, path) in enumerate(sorted(aged, reverse=True)):
         if number >= keep.max_entries or now - changed > keep.max_age:
-            shutil.rmtree(path, ignore_errors=True)
+            with suppress(OSError):
+                for name in os.listdir(path):
+                    os.unlink(os.path.join(path, name))
+                os.rmdir(path)

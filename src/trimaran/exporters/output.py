@@ -52,10 +52,12 @@ def _replaced(destination: str) -> Iterator[int]:
         stack.callback(os.close, fd)
         try:
             yield fd
-            os.fsync(fd)
+            # Not synced: it can be made again. Whoever asks for it gets it whole, unless the whole machine crashes.
             if nameless is not None:
                 # The folder's descriptor also makes Python use linkat(2), which alone can follow the link.
                 os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=where, follow_symlinks=True)
+            with suppress(OSError):
+                os.unlink(name, dir_fd=where)  # ext4 would write the new one out to disk before it replaced the old
             os.rename(temporary, name, src_dir_fd=where, dst_dir_fd=where)
         except BaseException:
             with suppress(OSError):

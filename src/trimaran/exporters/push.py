@@ -41,9 +41,10 @@ async def push_image(
         if insecure:
             registry.allow_insecure(names[0].registry)
         repository = registry.repository(names[0], sink=progress.sink)
-        if not await repository.has(image.root):
+        present = await repository.has(image.root)
+        if not present:
             await _push_blobs(store, registry, repository, image, progress)
-        await _push_documents(store, repository, image, () if by_digest else names, progress)
+        await _push_documents(store, repository, image, () if by_digest else names, progress, present=present)
 
 
 async def _push_blobs(
@@ -94,10 +95,17 @@ async def _source(store: Store, registry: Registry, blob: Descriptor) -> Blobs:
 
 
 async def _push_documents(
-    store: Store, repository: Repository, image: Assembled, names: Sequence[Reference], progress: Progress
+    store: Store,
+    repository: Repository,
+    image: Assembled,
+    names: Sequence[Reference],
+    progress: Progress,
+    *,
+    present: bool,
 ) -> None:
+    """`present`: the registry has the root, and took it only with all its children; what is left is the tags."""
     raw = {document.digest: await read_all(store.content, document) for document in image.documents}
-    children = [document for document in image.documents if document != image.root]
+    children = [document for document in image.documents if document != image.root and not present]
     title = names[0] if names else repository.reference
     with progress.task(f"pushing manifest for {title}@{image.root.digest}"):
         await aio.all_of(repository.put_manifest(raw[child.digest], child.media_type) for child in children)

@@ -99,6 +99,10 @@ class Results(Protocol):
         """None when a promised part is gone (the record is then dropped)."""
         ...
 
+    def gone(self, part: str) -> None:
+        """Somebody looked for `part` in vain, whatever was known of it."""
+        ...
+
     def parts(self, result: Result) -> tuple[str, ...]: ...
 
     async def adopt(self, earlier: CacheRecord, now: tuple[Result, ...]) -> tuple[Result, ...]:

@@ -146,6 +146,7 @@ class Solver:
 
     def _forget(self, part: str) -> bool:
         """Drop what promised `part` and everything that reads it; False when nothing here did."""
+        self._results.gone(part)
         makers = {
             digest
             for digest, vertex in self._vertices.items()

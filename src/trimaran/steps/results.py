@@ -15,13 +15,20 @@ class StoreResults:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._present: set[LayerId] = set()
+        """Found and pinned by this build: asked once, though each step of a chain names all layers below it."""
 
     def restore(self, record: CacheRecord) -> tuple[Result, ...] | None:
         """None when a layer's promise cannot be kept any more."""
         stacks = [tuple(LayerId(part) for part in parts) for parts in record.results]
-        if not all(self._store.layers.present(layer) for stack in stacks for layer in stack):
-            return None
+        for layer in dict.fromkeys(layer for stack in stacks for layer in stack if layer not in self._present):
+            if not self._store.layers.present(layer):
+                return None
+            self._present.add(layer)
         return tuple(Rootfs(stack) for stack in stacks)
+
+    def gone(self, part: str) -> None:
+        self._present.discard(LayerId(part))
 
     def parts(self, result: Result) -> tuple[str, ...]:
         return result.layers if isinstance(result, Rootfs) else ()

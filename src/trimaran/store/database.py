@@ -114,6 +114,29 @@ class Database:
 
         return self.submit(job)
 
+    async def flush(self) -> None:
+        """What was submitted is committed when this returns."""
+        if self._writer is not None:
+            await self.write(lambda _: None)
+
+    def write_last(self, job: Callable[[sqlite3.Connection], object]) -> None:
+        """`submit` just before `close`: where nothing else was written, without a thread and a connection for it."""
+        with self._starting:
+            idle = self._writer is None and not self._closed and not self.readonly
+        if not idle:
+            self.submit(job)
+            return
+        with mapped(self.folder), self._reading:
+            self._reader.execute("PRAGMA query_only=0")
+            try:
+                self._reader.execute("BEGIN IMMEDIATE")
+                job(self._reader)
+                self._reader.execute("COMMIT")
+            finally:
+                if self._reader.in_transaction:
+                    self._reader.execute("ROLLBACK")
+                self._reader.execute("PRAGMA query_only=1")
+
     def close(self) -> None:
         """Commit what was submitted and close. Idempotent."""
         with self._starting:

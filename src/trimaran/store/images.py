@@ -48,6 +48,8 @@ class Images:
     async def put(self, name: str, descriptor: Descriptor) -> None:
         """Give `name` to an image whose documents are here (layers may still be elsewhere). NotFound, Corrupt."""
         reached = await self._reach(descriptor)
+        if self.get(name) == descriptor and set(self.blobs(name)) == set(reached):
+            return  # it has that name already, since the time that is shown
         row = (name, pack(descriptor), time.time_ns())
 
         def job(connection: sqlite3.Connection) -> None:

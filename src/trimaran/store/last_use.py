@@ -41,7 +41,7 @@ class LastUse:
             )
 
         try:
-            self._database.submit(job)
+            self._database.write_last(job)
         except TrimaranError:
             return
 

@@ -382,7 +382,7 @@ class Layers:
 
     async def flush(self) -> None:
         """What was submitted is committed when this returns."""
-        await self.database.write(lambda _: None)
+        await self.database.flush()
 
     @asynccontextmanager
     async def _locked(self, layer: LayerId) -> AsyncIterator[None]:

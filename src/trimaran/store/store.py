@@ -72,7 +72,6 @@ class Store:
         cancel.check()
         with disk_errors("sync store"):
             self.snapshots.folders.sync()
-        self.last_use.flush()
 
     def close(self) -> None:
         """Commit what was submitted, drop the pins, remove the temp folder. Idempotent."""
