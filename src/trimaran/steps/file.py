@@ -57,7 +57,7 @@ class FileStep:
         states: list[_State] = []
         results: dict[int, Result] = {}
         for action in self._op.actions:
-            state = await self._state(action.input, inputs, states)
+            state = await self._state(action.input, inputs, states, progress)
             await self._apply(action, state, inputs, states)
             states.append(state)
             if action.output >= 0:
@@ -75,12 +75,14 @@ class FileStep:
                 wanted.add(action.secondary_input)
         return {number for number in wanted if 0 <= number < self._count}
 
-    async def _state(self, number: int, inputs: Sequence[Result], states: Sequence[_State]) -> _State:
+    async def _state(
+        self, number: int, inputs: Sequence[Result], states: Sequence[_State], progress: Progress
+    ) -> _State:
         if number >= self._count:
             return states[number - self._count].fork()
         base = inputs[number] if number >= 0 else Rootfs(())
         assert isinstance(base, Rootfs)
-        return _State(base, Draft(await self._context.store.roots.tree(base)))
+        return _State(base, Draft(await self._context.store.roots.tree(base, progress=progress)))
 
     async def _result(self, state: _State) -> Result:
         entries = state.draft.finish()
