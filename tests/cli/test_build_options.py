@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trimaran.builders.options import BuildOptions
+from trimaran.builders.options import BuildOptions, Call
 from trimaran.cli.build_flags import FLAGS
 from trimaran.cli.build_options import build_options
 from trimaran.cli.options import parse
@@ -81,6 +81,23 @@ def test_attestations_that_are_off_are_accepted() -> None:
 
 @pytest.mark.usefixtures("context")
 @pytest.mark.parametrize(
+    ("argv", "call"),
+    [
+        ((), None),
+        (("--call=build",), None),
+        (("--check",), Call("lint")),
+        (("--call=check",), Call("lint")),
+        (("--check=false",), None),
+        (("--call=check,format=json,ignorestatus=1",), Call("lint", "json", True)),
+        (("--call", "targets,format=json"), Call("targets", "json")),
+        (("--call=subrequests.describe",), Call("subrequests.describe")),
+    ],
+)
+def test_call(context: Path, argv: tuple[str, ...], call: Call | None) -> None:
+    assert options(*argv, ".").call == call
+
+
+@pytest.mark.parametrize(
     ("argv", "complaint"),
     [
         (("--provenance=true", "."), "--provenance=true: not done"),
@@ -88,7 +105,9 @@ def test_attestations_that_are_off_are_accepted() -> None:
         (("--sbom=1", "."), "--sbom=1: not done"),
         (("--attest", "type=sbom", "."), "type=sbom: not done"),
         (("--attest", "type=foo", "."), 'unknown type of --attest "foo"'),
-        (("--call=check", "."), "--call=check: not done"),
+        (("--call=check,x=1", "."), "invalid print field: x=1"),
+        (("--call=check,ignorestatus=maybe", "."), "ignorestatus=maybe"),
+        (("--call=outline", "--check", "."), "cannot be used together"),
         (("--cache-from", "x", "."), "--cache-from=x: not done"),
         (("--secret", "id=a", "."), "--secret=id=a: not done"),
         (("--allow", "security.insecure", "."), "security.insecure: not done"),

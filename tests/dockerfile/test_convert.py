@@ -7,7 +7,7 @@ import json
 import pytest
 
 from trimaran.dockerfile.problems import DockerfileError
-from trimaran.errors import NotFound, Unsupported
+from trimaran.errors import NotFound, Unsupported, UsageError
 from trimaran.graph.ops import ExecOp, FileOp, MkDirAction, Mount, NamedUser, NetMode, Owner, SourceOp
 from trimaran.platforms import Platform
 
@@ -388,10 +388,16 @@ def test_empty_result_is_scratch():
 
 
 def test_check_directive():
-    _, bridge = build("# check=skip=all\nFROM scratch\n")
+    _, bridge = build("FROM scratch AS A\n")
+    assert bridge.warnings == ["StageNameCasing: Stage name 'A' should be lowercase (line 1)"]
+    _, bridge = build("# check=skip=all\nFROM scratch AS A\n")
     assert bridge.warnings == []
-    _, bridge = build("# check=error=true\nFROM scratch\n")
-    assert bridge.warnings == ["check directive: error=true has no effect, build checks are not run yet"]
+    build("# check=error=true\nFROM scratch\n")
+    with pytest.raises(UsageError, match="lint violation found for rules: StageNameCasing, MaintainerDeprecated"):
+        build("# check=error=true\nFROM scratch AS A\nMAINTAINER me\n")
+    with pytest.raises(UsageError, match='invalid check option "x"') as caught:
+        build("# a comment\nFROM scratch", build_args=(("BUILDKIT_DOCKERFILE_CHECK", "x=1"),))
+    assert caught.value.where is None
 
 
 def test_triggers_are_placed_at_their_from():

@@ -41,6 +41,16 @@ class BuildContext(msgspec.Struct, frozen=True):
     value: str
 
 
+class Call(msgspec.Struct, frozen=True):
+    """`--call`: a question about the Dockerfile (`lint`, `outline`, `targets` …) instead of a build."""
+
+    name: str
+    format: str = ""
+    """`json`, or "" for text."""
+    ignore_status: bool = False
+    """Exit with 0 whatever a check finds."""
+
+
 class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     """One build. `context` is a folder, a URL or STDIN; `file` is relative to the working folder, "" the default."""
 
@@ -77,6 +87,7 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     builder: str = ""
     """The builder's name as asked for ("" is the current one)."""
     debug: bool = False
+    call: Call | None = None
 
 
 class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +101,8 @@ class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     images: tuple[str, ...] = ()
     """Names under which the image now is in the store."""
     log_folder: str = ""
+    answer: tuple[tuple[str, bytes], ...] = ()
+    """To `BuildOptions.call`: `result.json`, `result.txt` and, of a check, `result.statuscode`."""
 
 
 __all__ = [
@@ -101,6 +114,7 @@ __all__ = [
     "BuildOptions",
     "BuildResult",
     "CacheOnlyOutput",
+    "Call",
     "Compression",
     "CompressionKind",
     "DockerOutput",

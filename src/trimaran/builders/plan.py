@@ -73,6 +73,7 @@ def build_request(
         shm_size=options.shm_size,
         ulimits=tuple((limit.name, limit.soft, limit.hard) for limit in options.ulimits),
         cgroup_parent=options.cgroup_parent,
+        subrequest=f"frontend.{options.call.name}" if options.call else "",
     )
     folders = (
         ("context", inputs.context),

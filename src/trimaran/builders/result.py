@@ -20,6 +20,7 @@ def build_result(outcome: BuildOutcome, request: BuildRequest) -> BuildResult:
         metadata=_metadata(outcome),
         images=outcome.names if outcome.stored else (),
         log_folder=outcome.log_folder,
+        answer=outcome.answer,
     )
 
 

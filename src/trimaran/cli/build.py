@@ -21,6 +21,13 @@ def run(values: Values, invocation: Invocation) -> int:
     if options.iidfile:
         _forget(options.iidfile)
     result = _build(options, invocation)
+    if options.call is not None:
+        from trimaran.cli.call_result import shown
+
+        out, err, code = shown(dict(result.answer), options.call)
+        invocation.out(out)
+        invocation.err(err)
+        return code
     _write_files(options, result)
     if options.progress == "quiet":
         invocation.out(f"{result.image_id}\n" if result.image_id else "")

@@ -34,7 +34,7 @@ FLAGS = (
     Flag(name="cache-to", kind="stringArray", help="Cache export destinations", unsupported=_NO_CACHE_IMPORT),
     Flag(name="call", help='Set method for evaluating build ("check", "outline", "targets")', default="build"),
     Flag(name="cgroup-parent", help='Set the parent cgroup for the "RUN" instructions during build'),
-    Flag(name="check", kind="bool", help='Shorthand for "--call=check"', unsupported=_NO_CALL),
+    Flag(name="check", kind="bool", help='Shorthand for "--call=check"'),
     Flag(
         name="file",
         shorthand="f",
@@ -121,4 +121,4 @@ COMMAND = Command(
         Example("Only the files of a stage:", "build --target out -o ./dist ."),
     ),
 )
-NOT_DONE = {"call": _NO_CALL, "attest": _NO_ATTESTATIONS}
+NOT_DONE = {"attest": _NO_ATTESTATIONS}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
-from trimaran.builders.options import STDIN, BuildContext, BuildOptions, ProgressMode
+from trimaran.builders.options import STDIN, BuildContext, BuildOptions, Call, ProgressMode
 from trimaran.cli.attributes import Attributes
 from trimaran.cli.build_flags import NOT_DONE, PROGRESS_MODES
 from trimaran.cli.options import Values
@@ -57,6 +57,7 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         metadata_file=values.text("metadata-file"),
         progress=progress_mode(values, environment),
         builder=values.text("builder"),
+        call=_call(values),
         debug=debug,
     )
 
@@ -76,9 +77,6 @@ def progress_mode(values: Values, environment: Mapping[str, str]) -> ProgressMod
 
 def _refuse(values: Values, environment: Mapping[str, str]) -> None:
     """What buildx would do and we don't: never ignored, refused by name."""
-    call = values.text("call")
-    if call not in {"", "build"}:
-        raise UsageError(f"--call={call}: not done by the embedded builder", hint=NOT_DONE["call"])
     for name in ("provenance", "sbom"):
         if values.given(name) and not _is_off(values.text(name)):
             raise UsageError(f"--{name}={values.text(name)}: not done by the embedded builder", hint=NOT_DONE["attest"])
@@ -96,6 +94,31 @@ REFUSED_VARIABLES = {
     "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": "no source policy is applied: unset it, and pin what you use by digest",
     "BUILDX_GIT_LABELS": "unset it, and pass the labels with --label",
 }
+
+
+def _call(values: Values) -> Call | None:
+    """`--call NAME[,format=json][,ignorestatus=BOOL]`; `--check` is `--call=check`, which asks for the lint."""
+    text = values.text("call")
+    if values.boolean("check"):
+        if values.given("call") and text not in {"check", "build"}:
+            raise UsageError("--call and --check cannot be used together", hint="leave out --check")
+        text = "check"
+    name, *fields = split_csv(text) or [""]
+    if "=" in name:
+        raise UsageError(f'read --call {text}: it begins with the name of a method, such as "check"')
+    found = {"format": "", "ignorestatus": "false"}
+    for field in fields:
+        key, equals, value = field.partition("=")
+        if not equals or key not in found:
+            raise UsageError(f"invalid print field: {field}", hint="known: format=json, ignorestatus=true")
+        found[key] = value
+    if name in {"", "build"}:
+        return None
+    try:
+        ignored = parse_bool(found["ignorestatus"])
+    except ValueError:
+        raise UsageError(f"invalid --call print option: ignorestatus={found['ignorestatus']}") from None
+    return Call("lint" if name == "check" else name, found["format"], ignored)
 
 
 def _is_off(text: str) -> bool:

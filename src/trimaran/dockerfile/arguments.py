@@ -10,6 +10,8 @@ from trimaran.errors import Unsupported, UsageError
 from trimaran.graph.frontend import FrontendRequest
 from trimaran.platforms import Platform
 
+NOT_ENVIRONMENT = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"))
+"""Read by the engine, not by programs of the build."""
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 
 

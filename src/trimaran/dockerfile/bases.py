@@ -8,6 +8,7 @@ from trimaran import aio
 from trimaran.dockerfile.config import decode_image, empty_image
 from trimaran.dockerfile.contexts import NamedContexts, context_draft, load_ignore
 from trimaran.dockerfile.instructions import Onbuild
+from trimaran.dockerfile.lint.run import check_base
 from trimaran.dockerfile.names import internal, step_name
 from trimaran.dockerfile.parse import parse_trigger
 from trimaran.dockerfile.problems import DockerfileError
@@ -78,6 +79,7 @@ async def _resolve(graph: StageGraph, state: StageState, contexts: NamedContexts
             await _from_context(graph, state, value, platform, images)
         else:
             await _from_image(graph, state, state.base_name, platform, images)
+            check_base(state, graph.target, platform)
     state.platform = platform
     state.dispatched = state.stage is None or bool(state.context)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from trimaran.dockerfile import gotext, paths
-from trimaran.dockerfile.arguments import proxies
+from trimaran.dockerfile.arguments import NOT_ENVIRONMENT, proxies
 from trimaran.dockerfile.config import DEFAULT_PATH, Health
 from trimaran.dockerfile.instructions import (
     Arg,
@@ -28,6 +28,7 @@ from trimaran.dockerfile.instructions import (
     Volume,
     Workdir,
 )
+from trimaran.dockerfile.lint.run import check_instruction
 from trimaran.dockerfile.names import command_name, step_name
 from trimaran.dockerfile.problems import DockerfileError
 from trimaran.dockerfile.stage_graph import StageGraph
@@ -36,9 +37,6 @@ from trimaran.dockerfile.words import ExpansionError
 from trimaran.errors import TrimaranError
 from trimaran.graph.ops import FileAction, FileOp, MkDirAction
 from trimaran.spelling import did_you_mean
-
-# Read by the engine, not by programs of the build.
-_NOT_ENVIRONMENT = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
 
 
 def dispatch_stages(graph: StageGraph) -> None:
@@ -75,6 +73,8 @@ def dispatch(state: StageState, command: Command, target: Target, proxy: tuple[t
     """Errors are placed at the instruction, unless they know better."""
     item = command.instruction
     state.in_trigger = command.triggered
+    check_instruction(item, state, target)
+    state.latest[type(item)] = item
     try:
         if isinstance(item, Run):
             from trimaran.dockerfile.running import add_run
@@ -137,6 +137,7 @@ def _set_workdir(state: StageState, path: str) -> None:
 def _workdir(state: StageState, item: Workdir, target: Target) -> None:
     path = _word(state, target, item.path)
     _set_workdir(state, path)
+    state.has_workdir = True
     made = state.cwd != "/"
     if made:
         from trimaran.dockerfile.owners import owner
@@ -239,7 +240,7 @@ def _arg(state: StageState, item: Arg, target: Target) -> None:
             value = _word(state, target, arg.value)
         elif value is None:
             value = target.arguments.get(arg.name)
-        if value is not None and arg.name not in _NOT_ENVIRONMENT:
+        if value is not None and arg.name not in NOT_ENVIRONMENT:
             state.set_env(arg.name, value)
         state.args.append(ArgItem(arg.name, value))
         shown.append(arg.name if value is None else f"{arg.name}={value}")

@@ -44,7 +44,7 @@ class LogicalLine(msgspec.Struct, frozen=True, kw_only=True):
     """First and last physical line, from 1."""
     end: int
     comments: tuple[str, ...] = ()
-    """The comment lines directly above, without their `#`."""
+    """The comment lines above, up to the instruction before, without their `#`."""
     empty_continuation: bool = False
 
     def position(self, offset: int) -> Position:
@@ -108,7 +108,6 @@ class LineReader:
                 continue
             text, ended = self._without_continuation(stripped)
             if ended and not text:
-                comments = []
                 continue
             column = len(line) - len(line.lstrip(SPACE))
             return self._joined(text, column, tuple(comments), ended=ended)

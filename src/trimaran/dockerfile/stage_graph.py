@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from trimaran.dockerfile.contexts import NamedContexts
 from trimaran.dockerfile.instructions import Copy, From, Instruction, Run
+from trimaran.dockerfile.lint.run import check_head
 from trimaran.dockerfile.parse import Node
 from trimaran.dockerfile.stages import Program, Stage
 from trimaran.dockerfile.state import Command, StageState, Target
@@ -23,8 +24,11 @@ SCRATCH = "scratch"
 class StageGraph:
     """All stages of a program for one platform, and the images that only COPY and mounts name."""
 
-    def __init__(self, program: Program, target: Target, contexts: NamedContexts) -> None:
+    def __init__(self, program: Program, target: Target, contexts: NamedContexts, *, all_stages: bool = False) -> None:
+        """`all_stages`: none is left out, whatever the target needs."""
         self.target = target
+        self.program = program
+        self._all_stages = all_stages
         self.states: list[StageState] = []
         self.count = len(program.stages)
         self._by_name: dict[str, StageState] = {}
@@ -46,6 +50,7 @@ class StageGraph:
 
     def _add(self, index: int, stage: Stage, contexts: NamedContexts) -> None:
         head = stage.head
+        check_head(head, self.target)
         state = StageState(stage, _base_name(head, self.target), head.node, stage.name or f"stage-{index}")
         state.platform = _platform(head, self.target)
         state.ignore_cache = _ignores_cache(stage.name, self.target)
@@ -103,6 +108,8 @@ class StageGraph:
 
     def reachable(self) -> list[StageState]:
         """What the goal needs, in the order of the file."""
+        if self._all_stages:
+            return list(self.states)
         found = {id(self.goal)}
         todo = [self.goal]
         while todo:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 
 from trimaran.dockerfile.instructions import Arg, From, Instruction
-from trimaran.dockerfile.parse import Document
+from trimaran.dockerfile.parse import Document, Node
 from trimaran.dockerfile.reading import instruction
 
 
@@ -27,11 +29,12 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     stages: tuple[Stage, ...]
 
 
-def program(document: Document) -> Program:
-    """All instructions checked, at the first wrong one DockerfileError."""
+def program(document: Document, seen: Callable[[Node], None] = lambda _: None) -> Program:
+    """All instructions read, at the first wrong one DockerfileError; `seen` is told of each before."""
     arguments: list[Arg] = []
     stages: list[tuple[From, list[Instruction]]] = []
     for node in document.nodes:
+        seen(node)
         item = instruction(node)
         if isinstance(item, From):
             stages.append((item, []))

@@ -9,6 +9,7 @@ import msgspec
 from trimaran.dockerfile.config import Image
 from trimaran.dockerfile.drafts import Draft, Drafts
 from trimaran.dockerfile.instructions import ArgItem, Copy, Instruction, Run, Workdir
+from trimaran.dockerfile.lint.linter import Linter
 from trimaran.dockerfile.parse import Node
 from trimaran.dockerfile.stages import Stage
 from trimaran.dockerfile.words import Expander
@@ -62,6 +63,10 @@ class StageState:
         self.in_trigger = False
         """The instruction at hand is an ONBUILD trigger."""
         self.ignore_cache = False
+        self.latest: dict[type[Instruction], Instruction] = {}
+        """The last instruction of each kind in this stage."""
+        self.has_workdir = False
+        """WORKDIR was given in this stage or one below."""
         self.sets_cmd = False
         """CMD was given in this stage, so ENTRYPOINT leaves it alone."""
         self.total = 0
@@ -85,6 +90,7 @@ class StageState:
         self.base_config = base.base_config
         self.env = dict(base.env)
         self.cwd, self.user = base.cwd, base.user
+        self.has_workdir = base.has_workdir
         self.args = list(base.args)
         self.paths = base.paths
 
@@ -101,10 +107,15 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     arguments: Mapping[str, str]
     """Global ones: predefined, and those before the first FROM."""
     build_args: Mapping[str, str]
+    declared: frozenset[str]
+    """Names of the ARGs before the first FROM, with a value or without."""
     expander: Expander
+    linter: Linter
     drafts: Drafts
     context: Draft
     context_paths: set[str]
+    ignored: list[str]
+    """Patterns of what is not in the context: known when stages are dispatched."""
     epoch: int | None
 
     @property

@@ -52,6 +52,8 @@ async def build(
         )
         bridge = EngineBridge(solver=solver, context=context, resolver=resolver, sink=tell)
         made = await frontends[request.frontend_name](request.frontend, bridge)
+        if request.frontend.subrequest:
+            return BuildOutcome(build_id=log.build_id, log_folder=log.folder, answer=made.metadata)
 
         async def use(results: list[Result]) -> list[Exported]:
             return await _export(request, _exporting(request, engine, made, results, now, tell, docker))

@@ -31,3 +31,5 @@ class BuildOutcome(msgspec.Struct, frozen=True, kw_only=True):
     executed: int = 0
     cached: int = 0
     log_folder: str = ""
+    answer: tuple[tuple[str, bytes], ...] = ()
+    """Of a request that asked about the file instead of building it (`FrontendRequest.subrequest`)."""

@@ -89,6 +89,8 @@ class FrontendRequest(msgspec.Struct, frozen=True, kw_only=True):
     cgroup_parent: str = ""
     hostname: str = ""
     source_date_epoch: int | None = None
+    subrequest: str = ""
+    """A question about the file instead of a build, such as `frontend.lint`: the answer is in the result's metadata."""
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
