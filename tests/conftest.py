@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,19 +48,23 @@ def pytest_report_header() -> str:
     return f"tables of expected results: {CASES}{'' if CASES.exists() else ' is not there, so what it would say is not tested'}"
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads its marks in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if not CASES.exists():
         config.hook.pytest_deselected(items=[item for item in items if _has_no_case(item)])
         items[:] = [item for item in items if not _has_no_case(item)]
-    items.sort(key=_is_end_to_end)
-    for item in filter(_is_end_to_end, items):
-        # They share a machine: one account, one table of handlers. Several processes of pytest keep them in one.
-        item.add_marker(pytest.mark.xdist_group("e2e"))
+    items.sort(key=lambda item: "e2e" in item.path.parts)
 
 
-def _is_end_to_end(item: pytest.Item) -> bool:
-    return "e2e" in item.path.parts
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Any process takes the next test, but the end-to-end tests are one's: they share an account and a table of handlers."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "e2e" if "e2e/" in nodeid.partition("::")[0] else nodeid
+
+    return Scheduling(config, log)
 
 
 def _has_no_case(item: pytest.Item) -> bool:

@@ -94,6 +94,6 @@ def test_where(number, pytestconfig):
 def test_end_to_end_tests_share_one_process(tmp_path: Path) -> None:
     (tmp_path / "e2e").mkdir()
     (tmp_path / "e2e/test_where.py").write_text(WORKERS)
-    said = outcome(tmp_path, SKIPS, "-n", "2", "--dist", "loadgroup", allow="1")
+    said = outcome(tmp_path, SKIPS, "-n", "2", allow="1")
     assert "8 passed" in said
     assert len(set((tmp_path / "workers").read_text().split())) == 1
