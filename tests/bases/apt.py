@@ -16,7 +16,6 @@ from pathlib import Path
 
 SUITE = "bookworm"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
-PUBLIC_MIRROR = "http://deb.debian.org/debian"
 # What a machine may say about how to reach its mirror; nothing else of its configuration matters to us.
 TAKEN_OVER = ("Acquire::http", "Acquire::https", "Acquire::Check-", "Acquire::ForceIPv")
 ATTEMPTS = 5
@@ -43,7 +42,9 @@ def sources() -> list[str]:
         suffix = release.removeprefix(_codename())
         if release.startswith(_codename()) and component == "main" and suffix in ("", "-updates", "-security"):
             lines.append(f"deb [signed-by={KEYRING}] {uri} {SUITE}{suffix} main")
-    return list(dict.fromkeys(lines)) or [f"deb [signed-by={KEYRING}] {PUBLIC_MIRROR} {SUITE} main"]
+    if not lines:
+        raise RuntimeError(f"make base images: apt has no sources of {SUITE} here; this needs a Debian 12")
+    return list(dict.fromkeys(lines))
 
 
 def settings() -> list[str]:

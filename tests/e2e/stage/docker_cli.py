@@ -11,7 +11,6 @@ import pytest
 CURRENT = ("sid", "docker-cli", "docker-buildx")
 OLD = ("bookworm", "docker.io")
 """Suite and packages. The old one is 20.10, whose `docker build` knows plugins only by an alias; it has no buildx."""
-MIRROR = "http://deb.debian.org/debian"
 LEAST = 23
 
 
@@ -32,7 +31,7 @@ class DockerCli:
         root = folder / "root"
         found = cls(root / "usr/bin/docker", root / "usr/libexec/docker/cli-plugins/docker-buildx")
         if not (found.program.exists() and found.buildx.exists()):
-            _unpack(folder, root, *CURRENT)
+            unpack(folder, root, *CURRENT)
         return found
 
     @classmethod
@@ -40,7 +39,7 @@ class DockerCli:
         """Docker 20.10's client alone."""
         program = folder / "root/usr/bin/docker"
         if not program.exists():
-            _unpack(folder, folder / "root", *OLD)
+            unpack(folder, folder / "root", *OLD)
         return program
 
 
@@ -50,7 +49,8 @@ def _major(program: str) -> int:
     return int(digits) if digits.isdigit() else 0
 
 
-def _unpack(folder: Path, root: Path, suite: str, *packages: str) -> None:
+def unpack(folder: Path, root: Path, suite: str, *packages: str) -> None:
+    """Put the packages' files below `root`; nothing is installed, no service starts."""
     (folder / "lists/partial").mkdir(parents=True, exist_ok=True)
     root.mkdir(exist_ok=True)
     sources = folder / "sources.list"
@@ -79,4 +79,4 @@ def _mirror() -> str:
         words = [word for word in line.split() if not word.startswith(("[", "signed-by"))]
         if words[:1] == ["deb"]:
             return words[1]
-    return MIRROR
+    pytest.fail("the docker CLI cannot be had: the machine names no Debian mirror")
