@@ -9,10 +9,10 @@ import pytest
 from stage.git_server import GitServer, git
 
 from trimaran.errors import Corrupt, NotFound, TrimaranError, UsageError
+from trimaran.graph.ops import SourceOp
 from trimaran.sources.git import GitSource
 from trimaran.sources.git_command import GitFailed
 from trimaran.sources.git_url import parse_git_url, source_op
-from trimaran.graph.ops import SourceOp
 
 
 @pytest.fixture

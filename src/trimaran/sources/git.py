@@ -141,6 +141,7 @@ class GitSource:
             await self._add_submodules(links, wanted, tree, progress)
         layer = await tree.finish(wanted.subdir)
         self._store.records.remember(*memo, layer)
+        await self._store.layers.flush()
         return GitRoot(Rootfs((layer,)), served=False)
 
     def _opened(self, remote: Remote, top: Remote) -> AbstractAsyncContextManager[Repository]:
