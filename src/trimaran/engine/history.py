@@ -65,8 +65,10 @@ class BuildLog:
     @classmethod
     def open(cls, root: str, request: BuildRequest, keep: HistorySettings) -> BuildLog:
         build_id = os.urandom(12).hex()
-        folder = os.path.join(root, "builds", build_id)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        builds_folder = os.path.join(root, "builds")
+        folder = os.path.join(builds_folder, build_id)
+        for path in (builds_folder, folder):  # one by one: makedirs gives its mode to the last alone
+            os.makedirs(path, mode=0o700, exist_ok=True)
         return cls(folder, build_id, request, keep)
 
     def __enter__(self) -> Self:

@@ -22,7 +22,7 @@ class FolderWriter:
 
     def __init__(self, folder: str) -> None:
         try:
-            os.makedirs(folder, exist_ok=True)
+            os.makedirs(folder, 0o775, exist_ok=True)  # not everybody's, whatever the umask
             self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise Denied(f"write to {folder}: {(error.strerror or '').lower()}", hint="name another dest") from error
