@@ -17,7 +17,7 @@ from trimaran.cli.display.rawjson import format_time, parse_time
 from trimaran.cli.display.terminal import Tail, columns, cut, printable, strip_escapes
 from trimaran.cli.display.trace import SECOND, Trace
 from trimaran.cli.display.tty import Row, Tty, fit, visible_columns
-from trimaran.cli.snippet import snippet
+from trimaran.snippet import snippet
 from trimaran.digest import Digest
 from trimaran.errors import Location, Position, Range, UsageError
 from trimaran.events import Event, LogEvent, ProgressGroup, StatusEvent, VertexEvent, WarningEvent

@@ -23,6 +23,7 @@ Row = tuple[str, str, str]
 TABLE: Mapping[str, Row] = {
     "build": ("build", BUILD, "Start a build"),
     "logs": ("logs", BUILD, "Show what the steps of a build said"),
+    "dockerfile parse": ("dockerfile_parse", BUILD, "Show the instructions of a Dockerfile and where they stand"),
     "images": ("images", IMAGES, "List the images in Trimaran's store"),
     "push": ("push", IMAGES, "Push an image of the store to its registry"),
     "rmi": ("rmi", IMAGES, "Remove images from the store"),
@@ -44,6 +45,7 @@ TABLE: Mapping[str, Row] = {
 }
 
 GROUPS: Mapping[str, str] = {
+    "dockerfile": "Look at Dockerfiles",
     "imagetools": "Commands to work on images in registry",
     "plugin": "Stand in for Docker's buildx plugin",
 }
