@@ -271,6 +271,7 @@ def _connect_made(folder: str, *, make: bool) -> sqlite3.Connection | None:
             _create(folder, connection)
         _check_version(folder, connection)
         connection.execute("PRAGMA main.synchronous=NORMAL")
+        connection.execute("PRAGMA temp_store=MEMORY")  # savepoints would each make a file in /var/tmp
         if not _attach_fast(connection, os.path.join(folder, "fast.db"), make=make):
             connection.close()
             return None
