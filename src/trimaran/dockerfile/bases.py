@@ -13,9 +13,10 @@ from trimaran.dockerfile.names import internal, step_name
 from trimaran.dockerfile.parse import parse_trigger
 from trimaran.dockerfile.problems import DockerfileError
 from trimaran.dockerfile.reading import instruction
+from trimaran.dockerfile.remote import named_source, shown_url
 from trimaran.dockerfile.stage_graph import SCRATCH, StageGraph
 from trimaran.dockerfile.state import StageState
-from trimaran.errors import TrimaranError, Unsupported, UsageError, located
+from trimaran.errors import TrimaranError, UsageError, located
 from trimaran.graph.frontend import Bridge, ResolvedImage
 from trimaran.graph.ops import SourceOp
 from trimaran.platforms import Platform
@@ -135,10 +136,29 @@ async def _from_context(graph: StageGraph, state: StageState, value: str, platfo
         state.image = empty_image(platform)
     elif scheme == "docker-image":
         await _from_image(graph, state, rest.removeprefix("//"), platform, images, label=label)
+    elif scheme == "oci-layout":
+        await _from_layout(graph, state, value, platform, images, label=label)
     else:
-        raise Unsupported(
-            f"use build context {label!r}: {scheme} contexts are not supported yet",
-            hint="give a local folder or docker-image://NAME",
+        source = named_source(value)
+        if source is None:
+            raise UsageError(
+                f"use build context {label!r}: {scheme} is no kind of context",
+                hint="a local folder, docker-image://, oci-layout://, a git repository, http:// or https://",
+            )
+        state.draft = graph.target.drafts.add(source, name=f"[context {label}] {shown_url(value)}")
+        state.image = empty_image(platform)
+
+
+async def _from_layout(
+    graph: StageGraph, state: StageState, value: str, platform: Platform, images: _Images, *, label: str
+) -> None:
+    """`oci-layout://STORE@DIGEST`: an image of a folder that the client gives under that name."""
+    resolved = await images.resolve(value, platform, f"[context {label}] load metadata for {state.base_name}")
+    state.image = decode_image(resolved.config, value)
+    state.base_config = resolved.config
+    if state.image.has_layers:
+        state.draft = graph.target.drafts.add(
+            SourceOp(value), name=f"[context {label}] OCI load from client", platform=platform
         )
 
 

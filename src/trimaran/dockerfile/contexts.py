@@ -1,4 +1,4 @@
-"""Folders of the client: the Dockerfile's, the build context, and the named ones (reference §3.6)."""
+"""Where a build's files are: the Dockerfile's folder, the build context, and the named ones (reference §3.6)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import msgspec
 
 from trimaran.dockerfile.drafts import Draft, Drafts
 from trimaran.dockerfile.ignore import IgnoreFile, check_ignore, read_ignore
+from trimaran.dockerfile.remote import RemoteContext, load_remote_context
 from trimaran.errors import NotFound, UsageError
 from trimaran.graph.frontend import Bridge, FrontendRequest, NamedContext
 from trimaran.graph.ops import SourceOp
@@ -24,15 +25,22 @@ class Loaded(msgspec.Struct, frozen=True):
     data: bytes
     ignore: IgnoreFile | None
     """The ignore file of this Dockerfile alone, where there is one."""
+    context: RemoteContext | None = None
+    """The main context, where it is no folder of the client's."""
 
 
 async def load_dockerfile(request: FrontendRequest, bridge: Bridge) -> Loaded:
     """The Dockerfile, or `dockerfile` in lower case, with `NAME.dockerignore` beside it."""
-    name = request.filename
+    context = await load_remote_context(request, bridge)
+    remote = None if request.dockerfile_is_local else context
+    name = remote.filename if remote is not None and remote.filename else request.filename
     folder, _, base = name.rpartition("/")
     lower = "/".join(part for part in (folder, "dockerfile") if part) if base == "Dockerfile" else ""
     wanted = [name, name + IGNORE_FILE, *([lower] if lower else [])]
-    edge = _small_local(request.dockerfile_local, wanted, f"load build definition from {base}")
+    if remote is not None:
+        edge = remote.edge
+    else:
+        edge = _small_local(request.dockerfile_local, wanted, f"load build definition from {base}")
     ref = await bridge.solve(edge)
     data = None
     for candidate in (name, lower):
@@ -48,7 +56,7 @@ async def load_dockerfile(request: FrontendRequest, bridge: Bridge) -> Loaded:
         ignore = read_ignore(await _read(ref, name + IGNORE_FILE), name + IGNORE_FILE)
     except NotFound:
         ignore = None
-    return Loaded(name, data, ignore)
+    return Loaded(name, data, ignore, context)
 
 
 async def load_ignore(local: str, bridge: Bridge, *, title: str = f"[internal] load {IGNORE_FILE}") -> IgnoreFile:

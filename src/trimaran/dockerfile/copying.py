@@ -1,4 +1,4 @@
-"""COPY and ADD of local files, of other stages and images, and of heredocs."""
+"""COPY and ADD of local files, of other stages and images, of what URLs name, and of heredocs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from trimaran.dockerfile.instructions import Copy, InlineFile
 from trimaran.dockerfile.names import command_name, step_name
 from trimaran.dockerfile.owners import owner
 from trimaran.dockerfile.problems import DockerfileError
+from trimaran.dockerfile.remote import RemoteSource, check_checksum, looks_remote, remote_source
 from trimaran.dockerfile.state import Command, StageState, Target
 from trimaran.dockerfile.words import Expander
 from trimaran.errors import Unsupported
 from trimaran.graph.ops import SCRATCH_INPUT, SKIP_OUTPUT, CopyAction, FileAction, FileOp, MkFileAction, Owner
 
 _IN_HEREDOC = Expander(ignore_quotes=True)
-_GIT_SCHEMES = ("git://", "ssh://", "git+ssh://", "git@")
 
 
 def add_copy(state: StageState, command: Command, item: Copy, target: Target) -> None:
@@ -22,12 +22,24 @@ def add_copy(state: StageState, command: Command, item: Copy, target: Target) ->
     word = target.expander
     env = state.env
     item = _expanded(item, word, env)
+    remotes = _remotes(item)
     _refuse(item)
     root, read = _root(state, command, item, target)
     base = [state.draft] if state.draft is not None else []
     actions = _Actions(base, owner(item.chown, input=0 if base else SCRATCH_INPUT), *_mode(item.chmod), target)
     destination = paths.destination(state.cwd, item.destination)
+    name = step_name(
+        state,
+        command_name(item.node.code, word, env),
+        prefixed=target.prefixed,
+        platform=state.platform,
+        env=env,
+    )
     for source in item.sources:
+        if source in remotes:
+            fetched = target.drafts.add(remotes[source].op, name=name, where=item.node.where)
+            actions.add_remote(fetched, remotes[source].path, destination, item)
+            continue
         path = paths.from_context(source)
         read.add(path)
         actions.add_path(root, path, destination, item)
@@ -37,13 +49,7 @@ def add_copy(state: StageState, command: Command, item: Copy, target: Target) ->
     state.draft = target.drafts.add(
         FileOp(actions.finish()),
         actions.inputs,
-        name=step_name(
-            state,
-            command_name(item.node.code, word, env),
-            prefixed=target.prefixed,
-            platform=state.platform,
-            env=env,
-        ),
+        name=name,
         platform=state.platform,
         where=item.node.where,
         ignore_cache=state.ignore_cache,
@@ -84,6 +90,19 @@ class _Actions:
             timestamp=self._target.timestamp,
         )
         self._work.append((self._input(root), work))
+
+    def add_remote(self, fetched: Draft, path: str, destination: str, item: Copy) -> None:
+        work = CopyAction(
+            src=path,
+            dest=destination,
+            owner=self._owner,
+            mode=self._mode,
+            mode_text=self._mode_text,
+            attempt_unpack=path != "/" and bool(item.unpack),
+            create_dest_path=True,
+            timestamp=self._target.timestamp,
+        )
+        self._work.append((self._input(fetched), work))
 
     def add_file(self, state: StageState, file: InlineFile, destination: str) -> None:
         path = paths.absolute("/", file.name)
@@ -181,22 +200,15 @@ def _history(item: Copy) -> str:
     return " ".join(parts) + " # buildkit"
 
 
+def _remotes(item: Copy) -> dict[str, RemoteSource]:
+    """The sources that are fetched, by what they are called."""
+    found = {source: remote_source(source, item) for source in item.sources if looks_remote(source)}
+    remotes = {source: remote for source, remote in found.items() if remote is not None}
+    check_checksum(item, len(remotes))
+    return remotes
+
+
 def _refuse(item: Copy) -> None:
-    for source in item.sources:
-        git = source.startswith(_GIT_SCHEMES)
-        web = source.startswith(("http://", "https://"))
-        if git and not item.is_add:
-            raise DockerfileError("source can't be a git ref for COPY", hint="ADD takes it")
-        if web and not item.is_add:
-            raise DockerfileError("source can't be a URL for COPY", hint="ADD takes it")
-        if git or web:
-            raise Unsupported(
-                f"add {source}: ADD of URLs and git repositories is not supported yet",
-                hint="RUN a program that fetches it",
-                where=item.node.at(),
-            )
-    if item.checksum:
-        raise DockerfileError("checksum requires HTTP(S) or Git sources")
     for used, flag in ((item.link, "link"), (item.parents, "parents"), (bool(item.excludes), "exclude")):
         if used:
             raise Unsupported(
@@ -204,5 +216,3 @@ def _refuse(item: Copy) -> None:
                 hint="take the flag away",
                 where=item.node.at(item.node.flag(flag)),
             )
-    if item.keep_git_dir is not None:
-        raise Unsupported("use --keep-git-dir: it is not supported yet", where=item.node.at())

@@ -31,7 +31,7 @@ async def stage_graphs(
     text = program(document, lambda node: check_node(linter, node))
     check_program(linter, text)
     contexts = NamedContexts(request.named_contexts)
-    shared = _Shared(request, Drafts())
+    shared = _Shared(request, Drafts(), loaded)
     targets = [shared.target(text, platform, linter.for_platform()) for platform in shared.platforms]
     for target in targets:
         check_defaults(text, target)
@@ -48,6 +48,8 @@ async def stage_graphs(
 
 
 async def _ignore(request: FrontendRequest, loaded: Loaded, bridge: Bridge) -> IgnoreFile | None:
+    if loaded.context is not None:
+        return None  # BuildKit ignores nothing of a context that it does not load from the client
     if loaded.ignore is not None:
         check_ignore(loaded.ignore)
         return loaded.ignore
@@ -62,14 +64,14 @@ async def _bases(graphs: list[StageGraph], contexts: NamedContexts, bridge: Brid
 class _Shared:
     """What all platforms share: above all the context, of which only what some platform reads is loaded."""
 
-    def __init__(self, request: FrontendRequest, drafts: Drafts) -> None:
+    def __init__(self, request: FrontendRequest, drafts: Drafts, loaded: Loaded) -> None:
         self.request = request
         self.drafts = drafts
         self.platforms = request.platforms or (request.build_platform,)
         self.ignore = IgnoreFile()
         self.ignored: list[str] = []
         self.context_paths: set[str] = set()
-        self.context = self._context()
+        self.context = self._context() if loaded.context is None else loaded.context.draft(drafts)
 
     def _context(self) -> Draft:
         local = self.request.context_local

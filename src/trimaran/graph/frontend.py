@@ -71,6 +71,14 @@ class FrontendRequest(msgspec.Struct, frozen=True, kw_only=True):
     filename: str = "Dockerfile"
     dockerfile_local: str = "dockerfile"
     context_local: str = "context"
+    context_url: str = ""
+    """A git repository or an HTTP(S) file instead of the folder `context_local`."""
+    context_is_archive: bool = False
+    """The folder `context_local` holds one file `context`, and what is in that is the context."""
+    context_subdir: str = ""
+    """The folder of a context that is no local one to build in."""
+    dockerfile_is_local: bool = False
+    """The Dockerfile is the client's, though the context is not."""
     platforms: tuple[Platform, ...] = ()
     """Asked for; empty: the build platform alone, named without a platform prefix."""
     multi_platform: bool = False

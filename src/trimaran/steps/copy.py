@@ -79,7 +79,7 @@ class Copier:
         is_folder = source.entry.kind == FOLDER
         exists = destination == "" or self._draft.get(destination) is not None
         into = self._draft.is_folder(destination) and (not is_folder or not action.dir_copy_contents)
-        if into and exists:
+        if into and exists and source.name:  # the root itself has no name to be placed under
             destination = _join(destination, source.name)
         if not (is_folder and exists):
             self._make_folders(destination.rpartition("/")[0])
