@@ -13,7 +13,6 @@ from trimaran.settings import Keypair, Settings, Space
 FULL = """
 root = "/srv/trimaran"
 cache-limit = "20GB"
-insecure-entitlements = ["network.host"]
 [registry."docker.io"]
   mirrors = ["http://127.0.0.1:5000", "m.example/path"]
 [registry."r.example:5000"]

@@ -88,7 +88,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     root: str = ""
     #: Hard ceiling on what the store holds; unset: by the rules of `[worker]`.
     cache_limit: Space = Space()
-    insecure_entitlements: tuple[str, ...] = ()
     registry: Mapping[str, RegistrySettings] = {}
     worker: WorkerSettings = WorkerSettings()
     history: HistorySettings = HistorySettings()
@@ -249,13 +248,13 @@ _SYSTEM: Fields = {"maxRegistryConcurrency": ("max_registry_concurrency", _count
 _TOP: Fields = {
     "root": ("root", _text),
     "cache-limit": ("cache_limit", space),
-    "insecure-entitlements": ("insecure_entitlements", _texts),
     **{key: (key, lambda value: value) for key in ("registry", "worker", "history", "system")},
 }
 #: Known to buildkitd, of no meaning for an engine without a daemon: refused by name, with the way out.
-_FOREIGN = frozenset(
-    "grpc otel log debug trace cdi dns frontend ghacache proxyNetwork provenanceEnvDir".split()  # noqa: SIM905 - words
-)
+_FOREIGN = {
+    *("cdi", "debug", "dns", "frontend", "ghacache", "grpc", "insecure-entitlements", "log", "otel"),
+    *("provenanceEnvDir", "proxyNetwork", "trace"),
+}
 _FOREIGN_WORKER = {"containerd", "enabled", "platforms", "snapshotter", "rootless", "networkMode", "labels"}
 
 
