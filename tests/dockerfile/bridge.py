@@ -140,6 +140,8 @@ def _op(op):
         yield "exec " + _fields(op.meta)
         for mount in op.mounts:
             yield "  mount " + _fields(mount)
+        for variable in op.secret_env:
+            yield "  secret " + _fields(variable)
         for name in ("network", "security"):
             if getattr(op, name):
                 yield f"  {name} {getattr(op, name).name}"

@@ -27,6 +27,7 @@ from trimaran.exporters.options import (
     TarOutput,
 )
 from trimaran.graph.ops import HostIP, Ulimit
+from trimaran.sources.given import AgentSource, SecretSource
 
 ProgressMode = Literal["auto", "tty", "plain", "quiet", "rawjson", "none"]
 
@@ -76,7 +77,9 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes; 0: the default."""
     cgroup_parent: str = ""
     allow: tuple[str, ...] = ()
-    """Entitlements granted: `network.host`, `buildx.local.delete`."""
+    """Entitlements granted: `network.host`, `security.insecure`, `buildx.local.delete`."""
+    secrets: tuple[SecretSource, ...] = ()
+    agents: tuple[AgentSource, ...] = ()
     outputs: tuple[Output, ...] = ()
     """As given by `--output`; empty: the image stays in the store. `push` and `load` come on top."""
     push: bool = False
@@ -108,6 +111,7 @@ class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
 __all__ = [
     "STDIN",
     "STDOUT",
+    "AgentSource",
     "Annotation",
     "AnnotationKind",
     "BuildContext",
@@ -125,6 +129,7 @@ __all__ = [
     "OciOutput",
     "Output",
     "ProgressMode",
+    "SecretSource",
     "TarOutput",
     "Ulimit",
 ]

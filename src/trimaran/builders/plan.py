@@ -31,7 +31,7 @@ async def build(options: BuildOptions, sink: Sink, environment: Mapping[str, str
         docker = await _docker(options, request, environment)
         if docker is not None and _is_docker_build(options) and not environment.get("BUILDX_NO_DEFAULT_LOAD"):
             request = msgspec.structs.replace(request, outputs=(*request.outputs, DockerOutput()))
-        outcome = await embedded.build(request, sink, docker)
+        outcome = await embedded.build(request, sink, docker, environment)
         return build_result(outcome, request)
 
 
@@ -80,7 +80,16 @@ def build_request(
         ("dockerfile", inputs.dockerfile),
         *((c.name, os.path.abspath(c.value)) for c in options.build_contexts if "://" not in c.value),
     )
-    return BuildRequest(frontend=frontend, folders=folders, names=options.tags, outputs=tuple(_outputs(options)))
+    granted = dict.fromkeys([*options.allow, *(["network.host"] if options.network == "host" else [])])
+    return BuildRequest(
+        frontend=frontend,
+        folders=folders,
+        names=options.tags,
+        outputs=tuple(_outputs(options)),
+        secrets=options.secrets,
+        agents=options.agents,
+        entitlements=tuple(granted),
+    )
 
 
 def _platforms(texts: tuple[str, ...], host: Platform) -> tuple[Platform, ...]:

@@ -6,10 +6,10 @@ from trimaran.cli.options import BUILDER, DEBUG, Command, Example, Flag
 
 _NO_CACHE_IMPORT = "leave it out: the store on this machine keeps the cache between builds"
 _NO_ATTESTATIONS = "leave it out, or say --provenance=false --sbom=false: images are built without attestations"
-_NO_MOUNTS = "RUN --mount is not done yet: pass what is no secret by --build-arg, fetch the rest before the build"
 _NO_LIMITS = "limit the whole program instead, for example with `systemd-run -p MemoryMax=2G trimaran build …`"
 _NO_CALL = "leave it out to build"
 
+ENTITLEMENTS = ("network.host", "security.insecure", "buildx.local.delete")
 PROGRESS_MODES = ("auto", "none", "plain", "quiet", "rawjson", "tty")
 
 FLAGS = (
@@ -19,8 +19,8 @@ FLAGS = (
     Flag(
         name="allow",
         kind="stringArray",
-        help='Allow extra privileged entitlement (e.g., "network.host")',
-        choices=("network.host", "buildx.local.delete"),
+        help='Allow extra privileged entitlement (e.g., "network.host", "security.insecure")',
+        choices=ENTITLEMENTS,
     ),
     Flag(name="annotation", kind="stringArray", help="Add annotation to the image"),
     Flag(
@@ -82,9 +82,17 @@ FLAGS = (
     Flag(name="quiet", shorthand="q", kind="bool", help="Suppress the build output and print image ID on success"),
     Flag(name="resource", kind="stringArray", help="Resource limits of steps", unsupported=_NO_LIMITS),
     Flag(name="sbom", help='Shorthand for "--attest=type=sbom" (only "false" for now)'),
-    Flag(name="secret", kind="stringArray", help="Secret to expose to the build", unsupported=_NO_MOUNTS),
+    Flag(
+        name="secret",
+        kind="stringArray",
+        help='Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")',
+    ),
     Flag(name="shm-size", kind="bytes", help="Shared memory size for build containers"),
-    Flag(name="ssh", kind="stringArray", help="SSH agent socket or keys to expose", unsupported=_NO_MOUNTS),
+    Flag(
+        name="ssh",
+        kind="stringArray",
+        help='SSH agent socket or keys to expose to the build (format: "default|<id>[=<socket>|<key>[,<key>]]")',
+    ),
     Flag(name="tag", shorthand="t", kind="stringArray", help='Name and optionally a tag (format: "name:tag")'),
     Flag(name="target", help="Set the target build stage to build"),
     Flag(name="ulimit", kind="stringArray", value_name="ulimit", help="Ulimit options"),

@@ -7,7 +7,8 @@ from typing import Literal, cast
 
 from trimaran.builders.options import STDIN, BuildContext, BuildOptions, Call, ProgressMode
 from trimaran.cli.attributes import Attributes
-from trimaran.cli.build_flags import NOT_DONE, PROGRESS_MODES
+from trimaran.cli.build_flags import ENTITLEMENTS, NOT_DONE, PROGRESS_MODES
+from trimaran.cli.credentials import agents, secrets
 from trimaran.cli.options import Values
 from trimaran.cli.outputs import check_tag, parse_annotation, parse_output
 from trimaran.cli.units import parse_bool, split_csv
@@ -27,8 +28,6 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         raise UsageError(
             "read context and Dockerfile: both from standard input", hint="give a folder, or leave out `-f -`"
         )
-    if values.boolean("no-cache") and values.texts("no-cache-filter"):
-        raise UsageError("--no-cache and --no-cache-filter cannot currently be used together")
     if "://" not in context and context != STDIN and not _is_remote(context):
         _check_folder(context)
     return BuildOptions(
@@ -50,6 +49,8 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         shm_size=values.number("shm-size"),
         cgroup_parent=values.text("cgroup-parent"),
         allow=tuple(_entitlement(text) for text in values.texts("allow")),
+        secrets=secrets(values.texts("secret")),
+        agents=agents(values.texts("ssh")),
         outputs=tuple(parse_output(text) for text in values.texts("output")),
         push=values.boolean("push"),
         load=values.boolean("load"),
@@ -77,6 +78,8 @@ def progress_mode(values: Values, environment: Mapping[str, str]) -> ProgressMod
 
 def _refuse(values: Values, environment: Mapping[str, str]) -> None:
     """What buildx would do and we don't: never ignored, refused by name."""
+    if values.boolean("no-cache") and values.texts("no-cache-filter"):
+        raise UsageError("--no-cache and --no-cache-filter cannot currently be used together")
     for name in ("provenance", "sbom"):
         if values.given(name) and not _is_off(values.text(name)):
             raise UsageError(f"--{name}={values.text(name)}: not done by the embedded builder", hint=NOT_DONE["attest"])
@@ -260,9 +263,9 @@ def _network(text: str) -> Literal["", "default", "none", "host"]:
 
 
 def _entitlement(text: str) -> str:
-    if text in {"network.host", "buildx.local.delete"}:
+    if text in ENTITLEMENTS:
         return text
-    if text == "security.insecure" or text.startswith("device"):
-        raise UsageError(f"--allow {text}: not done by the embedded builder", hint="leave it out: steps run confined")
-    message, hint = unknown("entitlement", text, ("network.host", "buildx.local.delete"))
+    if text == "device" or text.startswith("device="):
+        raise UsageError(f"--allow {text}: not done by the embedded builder", hint="leave it out: steps get no devices")
+    message, hint = unknown("entitlement", text, ENTITLEMENTS)
     raise UsageError(message, hint=hint)

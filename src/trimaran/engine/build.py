@@ -18,9 +18,8 @@ from trimaran.graph.frontend import FrontendResult, Frontends
 from trimaran.solver.protocols import Result
 from trimaran.solver.solver import Solver
 from trimaran.sources.given import Client
-from trimaran.sources.image import ImageSource
-from trimaran.sources.local import LocalSource
 from trimaran.sources.resolver import ImageResolver
+from trimaran.sources.table import Sources
 from trimaran.steps.context import StepContext
 from trimaran.steps.make import make_step
 from trimaran.steps.results import StoreResults
@@ -98,10 +97,7 @@ def _step_context(
 ) -> StepContext:
     return StepContext(
         store=engine.store,
-        sources={
-            "local": LocalSource(_Folders(dict(request.folders)), engine.store.stat_cache),
-            "docker-image": ImageSource(engine.store, resolver),
-        },
+        sources=Sources(engine.store, engine.registry, resolver, _Folders(dict(request.folders)), client),
         sandbox=lambda: engine.sandbox(request.entitlements),
         slots=engine.slots,
         now=now,

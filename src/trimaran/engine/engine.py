@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from trimaran.store.store import Store, open_store
 
 if TYPE_CHECKING:
     from trimaran.executor.runtime import Runtime
-    from trimaran.executor.spec import Network
+    from trimaran.executor.sandbox import Networks, Sandbox
 
 __all__ = ["Engine", "open_engine", "state_folder"]
 
@@ -31,6 +31,7 @@ class Engine:
         self.entered = entered
         self.host: Platform = default()
         self._runtime: Runtime | None = None
+        self._networks: Networks | None = None
 
     @property
     def slots(self) -> int:
@@ -38,17 +39,36 @@ class Engine:
         return self.settings.worker.max_parallelism or 2 * (os.cpu_count() or 2)
 
     @property
-    def network(self) -> Network:
-        """What a RUN that asks for nothing gets: the host's network."""
-        return "host"
+    def networks(self) -> Networks:
+        """How steps that ask for no network reach one."""
+        from trimaran.executor.sandbox import Networks
 
-    def runtime(self) -> Runtime:
-        """The sandbox, probed on first use: a build without RUN needs none."""
+        if self._networks is None:
+            folder = os.path.join(self._runtime_folder, "run")
+            self._networks = Networks(folder, rootless=self.entered.rootless or self.entered.user_namespace)
+        return self._networks
+
+    @property
+    def network_name(self) -> str:
+        """`host`, or `private` and by which program, and why."""
+        return str(self.networks.choice)
+
+    def sandbox(self, granted: Collection[str] = ()) -> Sandbox:
+        """The one way to run a process, within what was granted (`--allow`)."""
+        from trimaran.executor.sandbox import Sandbox
+
+        return Sandbox(self._open_runtime, self.networks, granted)
+
+    @property
+    def _runtime_folder(self) -> str:
+        return os.path.join(self.store.root, "runtime")
+
+    def _open_runtime(self) -> Runtime:
+        """Probed on first use: a build without RUN needs none."""
         from trimaran.executor.runtimes import open_runtime
 
         if self._runtime is None:
-            folder = os.path.join(self.store.root, "runtime")
-            self._runtime = open_runtime(self.entered, folder, self.settings.worker.binary or None)
+            self._runtime = open_runtime(self.entered, self._runtime_folder, self.settings.worker.binary or None)
         return self._runtime
 
 

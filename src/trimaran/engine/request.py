@@ -8,16 +8,23 @@ from trimaran.digest import Digest
 from trimaran.exporters.options import Output
 from trimaran.graph.frontend import FrontendRequest
 from trimaran.oci.descriptor import Descriptor
+from trimaran.sources.given import AgentSource, SecretSource
 
 
 class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One build. `folders` are the client's local folders by the name the frontend asks for them."""
+    """One build. `folders` are the client's local folders by the name the frontend asks for them.
+
+    `secrets` and `agents` say what the client gives and where it has that; `entitlements` are what `--allow` granted.
+    """
 
     frontend: FrontendRequest
     frontend_name: str = "dockerfile.v0"
     folders: tuple[tuple[str, str], ...] = ()
     names: tuple[str, ...] = ()
     outputs: tuple[Output, ...] = ()
+    secrets: tuple[SecretSource, ...] = ()
+    agents: tuple[AgentSource, ...] = ()
+    entitlements: tuple[str, ...] = ()
 
 
 class BuildOutcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import signal
 import stat
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 
 from trimaran.errors import Denied, TrimaranError, Unsupported
 from trimaran.executor import network, process
@@ -62,7 +62,7 @@ class Containers:
         check_rootfs(rootfs, spec.cwd)
         with ExitStack() as stack:
             bundle = stack.enter_context(_bundle(self.folder, identity))
-            group = stack.enter_context(cgroups.step_group(identity, spec.limits)) if spec.limits else ""
+            group = stack.enter_context(_group(identity, spec)) if spec.limits or spec.cgroup_parent else ""
             _write(f"{bundle}/config.json", self.config(spec, rootfs, bundle, terminal))
             argv = self.arguments(identity, bundle)
             if spec.security == "insecure" and self._open_devices_group and not group:
@@ -239,6 +239,10 @@ def _write(path: str, content: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(content)
+
+
+def _group(identity: str, spec: ExecSpec) -> AbstractContextManager[str]:
+    return cgroups.step_group(identity, spec.limits or cgroups.Limits(), parent=spec.cgroup_parent)
 
 
 def _in_group(argv: list[str], group: str) -> list[str]:

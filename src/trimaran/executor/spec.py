@@ -51,7 +51,7 @@ _MASKED = (
 )
 _READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
-Network = Literal["host", "none", "private"]
+Network = Literal["default", "host", "none", "private"]
 Security = Literal["sandbox", "insecure"]
 
 
@@ -85,8 +85,9 @@ class HostAlias(msgspec.Struct, frozen=True):
 class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
     """One process on a rootfs. `environment` is all it sees: nothing of ours is added.
 
-    `emulator`: path on this machine of a QEMU to start the program with, where binfmt_misc cannot. `network_namespace`:
-    path of a prepared one (network `private`), `nameservers` its resolvers.
+    `network` `default` is replaced before a runtime sees it (sandbox.py); `network_namespace`: path of a prepared one
+    (network `private`), `nameservers` its resolvers. `emulator`: path on this machine of a QEMU to start the program
+    with, where binfmt_misc cannot. `cgroup_parent`: where in the hierarchy its group is made, "" for no own group.
     """
 
     args: tuple[str, ...]
@@ -104,6 +105,7 @@ class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
     ulimits: tuple[Ulimit, ...] = ()
     shm_size: int = DEFAULT_SHM_SIZE
     extra_hosts: tuple[HostAlias, ...] = ()
+    cgroup_parent: str = ""
     terminal: bool = False
     readonly_rootfs: bool = False
     emulator: str = ""

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 
 import msgspec
 
-from trimaran.errors import Unsupported
+from trimaran.errors import Unsupported, UsageError
 from trimaran.linux import bpf
 
 _ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
@@ -192,41 +192,59 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def step_group(name: str, limits: Limits) -> Iterator[str]:
-    """A group for one step with its limits, removed at the end. Raises Unsupported, naming the missing controllers."""
+def step_group(name: str, limits: Limits, *, parent: str = "") -> Iterator[str]:
+    """A group for one step with its limits, removed at the end, in `parent` (a path in the hierarchy; own by default).
+
+    Raises UsageError for a parent that is no such path, Unsupported, naming the missing controllers.
+    """
     root = hierarchy()
+    levels = _levels(parent)
     rows = limits.files()
     needed = {controller for controller, _, _ in rows}
+    what = f"limit a step: cgroup parent {parent}" if parent else "limit a step"
     if root is None:
-        raise Unsupported("limit a step: no cgroup v2 hierarchy here", hint="build without resource limits")
+        raise Unsupported(f"{what}: no cgroup v2 hierarchy here", hint=_WITHOUT)
     missing = needed - controllers(root)
     if missing:
         raise Unsupported(
             f"limit a step: cgroup v2 has no controller {', '.join(sorted(missing))} here",
             hint="controllers are in use by cgroup v1 or not delegated; boot with systemd.unified_cgroup_hierarchy=1",
         )
-    base = f"{root}/trimaran"
-    folder = f"{base}/{name}"
+    folder = "/".join([root, *levels, name])
     try:
-        os.makedirs(folder, 0o755, exist_ok=True)
-        for level in (root, base):
-            write_file(f"{level}/cgroup.subtree_control", " ".join(f"+{name}" for name in sorted(needed)))
-        bpf_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            bpf.attach_device_filter(bpf_fd)
-        finally:
-            os.close(bpf_fd)
-        for _, file, value in rows:
-            write_file(f"{folder}/{file}", value)
+        _fill(root, levels, folder, rows)
     except OSError as error:
         remove_tree(folder)
-        raise Unsupported(
-            f'limit a step: write "{error.filename}": {error.strerror}', hint="build without resource limits"
-        ) from error
+        raise Unsupported(f'{what}: write "{error.filename}": {error.strerror}', hint=_WITHOUT) from error
     try:
         yield folder
     finally:
         remove_tree(folder)
+
+
+_WITHOUT = "build without resource limits and cgroup parent"
+
+
+def _levels(parent: str) -> list[str]:
+    levels = [part for part in parent.split("/") if part] or ["trimaran"]
+    if ".." in levels or "." in levels or any("\0" in level or "\n" in level for level in levels):
+        raise UsageError(f'limit a step: cgroup parent "{parent}" is no path in the hierarchy', hint="such as /builds")
+    return levels
+
+
+def _fill(root: str, levels: list[str], folder: str, rows: tuple[tuple[str, str, str], ...]) -> None:
+    """Make the group, give it the controllers it needs, its device filter and its limits."""
+    os.makedirs(folder, 0o755, exist_ok=True)
+    needed = " ".join(sorted({f"+{controller}" for controller, _, _ in rows}))
+    for count in range(len(levels) + 1) if needed else ():
+        write_file("/".join([root, *levels[:count]]) + "/cgroup.subtree_control", needed)
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        bpf.attach_device_filter(fd)
+    finally:
+        os.close(fd)
+    for _, file, value in rows:
+        write_file(f"{folder}/{file}", value)
 
 
 def controllers(folder: str) -> set[str]:

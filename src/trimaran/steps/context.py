@@ -14,8 +14,8 @@ from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
 
 if TYPE_CHECKING:
-    from trimaran.executor.runtime import Runtime
-    from trimaran.executor.spec import Network
+    from trimaran.executor.sandbox import Sandbox
+    from trimaran.sources.given import Agents, Secrets
     from trimaran.steps.views import View
 
 
@@ -27,24 +27,29 @@ class StepContext:
         *,
         store: Store,
         sources: Mapping[str, Source],
-        runtime: Callable[[], Runtime],
+        sandbox: Callable[[], Sandbox],
         slots: int,
         now: int,
         host: Platform,
-        network: Network = "host",
+        secrets: Secrets,
+        agents: Agents,
     ) -> None:
         self.store = store
         self.sources = sources
-        self._runtime = runtime
+        self._open_sandbox = sandbox
+        self._sandbox: Sandbox | None = None
         self.slots = asyncio.Semaphore(slots)
         self.now = now
         self.host = host
-        self.network = network
+        self.secrets = secrets
+        self.agents = agents
 
     @property
-    def runtime(self) -> Runtime:
-        """NotFound where RUN cannot run: neither crun nor runc."""
-        return self._runtime()
+    def sandbox(self) -> Sandbox:
+        """Running in it is NotFound where RUN cannot run: neither crun nor runc."""
+        if self._sandbox is None:
+            self._sandbox = self._open_sandbox()
+        return self._sandbox
 
     async def view(self, result: Result) -> View:
         """What of `result` can be read."""

@@ -7,20 +7,21 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-from trimaran.errors import NotFound, StepFailed, Unsupported
+from trimaran.errors import NotFound, StepFailed
 from trimaran.events import Progress
 from trimaran.executor.examine import is_emulated
 from trimaran.executor.runtime import Exit
-from trimaran.executor.spec import DEFAULT_HOSTNAME, DEFAULT_SHM_SIZE, ExecSpec, HostAlias, Network, Ulimit
+from trimaran.executor.spec import DEFAULT_HOSTNAME, DEFAULT_SHM_SIZE, ExecSpec, HostAlias, Network, Security, Ulimit
 from trimaran.executor.spec import Mount as SpecMount
 from trimaran.executor.stubs import vanishing
-from trimaran.graph.ops import ExecOp, Mount, MountType, NetMode, SecurityMode
+from trimaran.graph.ops import ExecOp, NetMode, SecurityMode
 from trimaran.graph.vertex import Vertex
 from trimaran.linux import paths
 from trimaran.platforms import Platform
 from trimaran.solver.protocols import KeyInput, Result
 from trimaran.steps.context import StepContext
 from trimaran.steps.identity import exec_op_identity
+from trimaran.steps.mounts import ROOT, hold_caches, is_shared_memory, prepare, reads
 from trimaran.steps.users import Identity, exec_identity
 from trimaran.store.entries import EMPTY
 from trimaran.store.rootfs import MountedRootfs, Rootfs
@@ -47,25 +48,33 @@ class ExecStep:
         self.op = exec_op_identity(self._op, vertex.constraints.platform)
         self._is_cross = CROSS in vertex.hints.name.partition("]")[0]
         self.execution = ""
+        context.sandbox.require(network=_NETWORK[self._op.network], security=_SECURITY[self._op.security])
 
     async def reads(self, inputs: Sequence[Result]) -> tuple[KeyInput, ...]:
-        """The ids of the roots it sees: a process may read anything of them."""
-        seen = sorted({mount.input for mount in self._op.mounts if mount.input >= 0})
-        return tuple(KeyInput(f"rootfs {number}", inputs[number].id) for number in seen)
+        """The id of the root it runs on, of which it may read anything, and what is shown of the other inputs."""
+        roots = sorted({mount.input for mount in self._op.mounts if mount.dest == ROOT and mount.input >= 0})
+        own = [KeyInput(f"rootfs {number}", inputs[number].id) for number in roots]
+        return (*own, *await reads(self._op, inputs, self._context))
 
     async def run(self, inputs: Sequence[Result], progress: Progress) -> tuple[Result, ...]:
+        from trimaran.steps.staging import staged
+
         root = self._root(inputs)
         identity = await self._identity(root)
-        await self._context.store.roots.prepare(root, progress=progress)
+        store = self._context.store
+        prepared = await prepare(self._op, inputs, self._context, progress)
+        await store.roots.prepare(root, progress=progress)
         async with (
+            hold_caches(prepared, self._context, f"exec {' '.join(self._op.meta.args)}") as caches,
             self._context.slots,
-            self._context.store.roots.mount(root, writable=True) as mounted,
+            store.roots.mount(root, writable=True) as mounted,
         ):
             self._examine(mounted.path)
-            await self._execute(mounted, identity, progress)
+            async with staged(prepared, caches, mounted.path, self._context) as mounts:
+                await self._execute(mounted, self.spec(identity, mounts, prepared.variables), progress)
             layer = await mounted.commit(description=self._name)
         if layer is None:
-            layer = await self._context.store.layers.add(EMPTY, {})
+            layer = await store.layers.add(EMPTY, {})
         return (Rootfs((*root.layers, layer)),)
 
     def _root(self, inputs: Sequence[Result]) -> Rootfs:
@@ -101,37 +110,39 @@ class ExecStep:
         )
         self.execution = "emulated" if emulated else "cross" if self._is_cross else "native"
 
-    async def _execute(self, mounted: MountedRootfs, identity: Identity, progress: Progress) -> None:
+    async def _execute(self, mounted: MountedRootfs, spec: ExecSpec, progress: Progress) -> None:
         tail: deque[bytes] = deque(maxlen=_TAIL + 1)
 
         def output(stream: int, data: bytes) -> None:
             tail.extend(data.splitlines(keepends=True)[-_TAIL - 1 :])
             progress.log(data, stream)
 
-        spec = self.spec(identity)
         _make_missing_folders(mounted.path, spec)
         with vanishing(mounted.path, (mount.target for mount in spec.mounts)):
-            exit_status = await self._context.runtime.run(spec, mounted.path, output=output)
+            exit_status = await self._context.sandbox.run(spec, mounted.path, output=output)
+        if self._context.sandbox.networks.warning:
+            progress.warn(self._context.sandbox.networks.warning)
         if exit_status.code not in (self._op.meta.valid_exit_codes or (0,)):
             raise self._failed(exit_status, b"".join(tail))
 
-    def spec(self, identity: Identity) -> ExecSpec:
-        """The process for the runtime: the op's own words and nothing of this process."""
+    def spec(self, identity: Identity, mounts: tuple[SpecMount, ...] = (), variables: tuple[str, ...] = ()) -> ExecSpec:
+        """The process for the runtime: the op's own words, the secrets it has as `variables`, and nothing of ours."""
         op, meta = self._op, self._op.meta
         return ExecSpec(
             args=meta.args,
-            environment=self._with_home(identity),
+            environment=(*self._with_home(identity), *variables),
             cwd=meta.cwd or "/",
             uid=identity.uid,
             gid=identity.gid,
             additional_gids=identity.additional_gids,
             hostname=meta.hostname or DEFAULT_HOSTNAME,
-            mounts=tuple(_spec_mount(mount) for mount in op.mounts if mount.dest != "/" and mount.dest != "/dev/shm"),
-            network=self._context.network if op.network == NetMode.UNSET else _NETWORK[op.network],
-            security="insecure" if op.security == SecurityMode.INSECURE else "sandbox",
+            mounts=mounts,
+            network=_NETWORK[op.network],
+            security=_SECURITY[op.security],
             ulimits=tuple(Ulimit(limit.name, limit.soft, limit.hard) for limit in meta.ulimits),
-            shm_size=next((m.tmpfs_size for m in op.mounts if m.dest == "/dev/shm"), 0) or DEFAULT_SHM_SIZE,
+            shm_size=next((m.tmpfs_size for m in op.mounts if is_shared_memory(m)), 0) or DEFAULT_SHM_SIZE,
             extra_hosts=tuple(HostAlias(host.host, host.ip) for host in meta.extra_hosts),
+            cgroup_parent=meta.cgroup_parent,
         )
 
     def _environment(self) -> tuple[str, ...]:
@@ -177,13 +188,5 @@ def _make_missing_folders(rootfs: str, spec: ExecSpec) -> None:
         os.close(root)
 
 
-_NETWORK: dict[NetMode, Network] = {NetMode.HOST: "host", NetMode.NONE: "none"}
-
-
-def _spec_mount(mount: Mount) -> SpecMount:
-    if mount.type == MountType.TMPFS:
-        return SpecMount(target=mount.dest, kind="tmpfs", size=mount.tmpfs_size or None)
-    raise Unsupported(
-        f"mount {mount.dest}: RUN --mount=type={mount.type.name.lower()} is not supported yet",
-        hint="COPY what the step needs, or use a BuildKit builder",
-    )
+_NETWORK: dict[NetMode, Network] = {NetMode.UNSET: "default", NetMode.HOST: "host", NetMode.NONE: "none"}
+_SECURITY: dict[SecurityMode, Security] = {SecurityMode.SANDBOX: "sandbox", SecurityMode.INSECURE: "insecure"}

@@ -1,7 +1,8 @@
 """What names an op in a cache key: its fields, less those that don't decide the result.
 
 Pure (reference §4.2). Left out: proxies, secrets' and ssh sockets' contents (they are never here), addresses of extra
-hosts, ids of cache mounts, and of a copy's source path all but its shape: moving a folder is no reason to copy again.
+hosts, ids of cache mounts, paths in mounted inputs, and of a copy's source path all but its shape: moving a folder is
+no reason to copy again.
 """
 
 from __future__ import annotations
@@ -47,9 +48,10 @@ def plain_identity(kind: bytes, op: Op) -> Digest:
 
 
 def _mount(mount: Mount) -> Mount:
+    """Without the cache's id, and without where in an input it is: what is shown there is read (`mounts.reads`)."""
     if mount.cache is not None:
-        return msgspec.structs.replace(mount, cache=CacheOptions(""))
-    return mount
+        mount = msgspec.structs.replace(mount, cache=CacheOptions(""))
+    return msgspec.structs.replace(mount, selector="") if mount.input >= 0 and mount.dest != "/" else mount
 
 
 def _digest(kind: bytes, op: Op, extra: list[str]) -> Digest:

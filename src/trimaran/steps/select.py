@@ -50,6 +50,11 @@ def sources(tree: Tree, action: CopyAction) -> list[Source]:
     return found
 
 
+def at(tree: Tree, path: str) -> Source:
+    """What is at one plain path, symlinks followed inside the root; MissingSource."""
+    return _source(tree, clean(path))
+
+
 def clean(path: str) -> str:
     """As Go's filepath.Clean under "/": no leading slash, no dot parts, nothing above the root."""
     parts: list[str] = []

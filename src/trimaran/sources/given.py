@@ -1,0 +1,73 @@
+"""What a build's client gives beside folders: secrets and ssh agents. Values say where they are, protocols bring them.
+
+Law: a secret's bytes are asked for when a step starts and held no longer than it runs; they enter no key, event or
+error.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    import asyncio
+
+SECRET_LIMIT = 500 << 10
+"""Bytes a secret may have (BuildKit's limit)."""
+
+
+class SecretSource(msgspec.Struct, frozen=True):
+    """`--secret`: the content of the file at `path`, else of the environment variable `variable`."""
+
+    id: str
+    path: str = ""
+    variable: str = ""
+
+
+class AgentSource(msgspec.Struct, frozen=True):
+    """`--ssh`: one agent's socket, or files of private keys; none: the agent of $SSH_AUTH_SOCK."""
+
+    id: str = "default"
+    paths: tuple[str, ...] = ()
+
+
+class Secrets(Protocol):
+    async def get(self, identifier: str) -> bytes | None:
+        """The secret, at most SECRET_LIMIT bytes; None when the client gives none of that id."""
+        ...
+
+
+class Agents(Protocol):
+    def has(self, identifier: str) -> bool:
+        """Whether the client lets that agent be used."""
+        ...
+
+    async def connect(self, identifier: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A connection that speaks the agent protocol; Unavailable when nobody answers."""
+        ...
+
+
+class Nothing:
+    """A client that gives neither."""
+
+    async def get(self, identifier: str) -> bytes | None:
+        del identifier
+        return None
+
+    def has(self, identifier: str) -> bool:
+        del identifier
+        return False
+
+    async def connect(self, identifier: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        raise AssertionError(f"agent {identifier} was not offered")
+
+
+class Client:
+    """Who asked for the build, as far as its steps may ask back; by default it gives nothing."""
+
+    __slots__ = ("agents", "secrets")
+
+    def __init__(self, secrets: Secrets | None = None, agents: Agents | None = None) -> None:
+        self.secrets = secrets or Nothing()
+        self.agents = agents or Nothing()

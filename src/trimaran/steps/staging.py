@@ -1,0 +1,206 @@
+"""Where a runtime finds what it shall bind: a folder in memory, ours alone, gone with the step or with the engine.
+
+Law: a runtime gets no path that a step (this or another one) could lead elsewhere. Everything is opened by descriptor
+inside the root it belongs to, no symlink on the way, and bound from that descriptor to a place in this folder; its path
+is what the runtime is told (CVE-2024-23651). Secrets are written here and nowhere else: this is no disk.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+
+from trimaran import aio
+from trimaran.aio import Cancel
+from trimaran.errors import Denied
+from trimaran.executor import stubs
+from trimaran.executor.spec import Mount as SpecMount
+from trimaran.graph.ops import Mount, MountType
+from trimaran.linux import mounts, paths
+from trimaran.steps.context import StepContext
+from trimaran.steps.forwarding import forwarded
+from trimaran.steps.mounts import Cache, Prepared, Shown, agent_id
+
+_PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@asynccontextmanager
+async def staged(
+    prepared: Prepared, caches: dict[Cache, str], rootfs: str, context: StepContext
+) -> AsyncIterator[tuple[SpecMount, ...]]:
+    """The mounts of a step as its runtime is told them, in the order of their targets, on the mounted `rootfs`."""
+    if not prepared.mounts:
+        yield ()
+        return
+    await aio.in_thread(_check_targets, rootfs, prepared.mounts)
+    async with AsyncExitStack() as stack:
+        roots = await _mounted_roots(prepared, context, stack)
+        folder = context.store.pins.temporary("mounts")
+        opened = stack.enter_context(_memory(folder))
+        for number, mount in enumerate(prepared.mounts):
+            if mount.type == MountType.SSH and mount.ssh is not None:
+                socket = forwarded(opened, str(number), agent_id(mount), mount.ssh, context.agents)
+                await stack.enter_async_context(socket)
+        made = await aio.in_thread(_stage, folder, opened, prepared, caches, roots)
+        stack.enter_context(_no_stubs_in_caches(prepared, caches))
+        yield made
+
+
+@contextmanager
+def _memory(folder: str) -> Iterator[int]:
+    """An empty file system in memory at `folder`: a descriptor of it. All that is bound below it goes with it."""
+    os.mkdir(folder, 0o700)
+    try:
+        with mounts.tmpfs(folder, mode=0o700):
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                yield fd
+            finally:
+                os.close(fd)
+    finally:
+        os.rmdir(folder)
+
+
+async def _mounted_roots(prepared: Prepared, context: StepContext, stack: AsyncExitStack) -> dict[Mount, str]:
+    """Per bind mount the path of the root it shows a part of; one that may be written to has its own, thrown away."""
+    readonly: dict[object, str] = {}
+    found: dict[Mount, str] = {}
+    for mount in prepared.mounts:
+        if mount.type != MountType.BIND:
+            continue
+        rootfs = prepared.shown[mount].rootfs
+        if not mount.readonly or rootfs not in readonly:
+            mounted = await stack.enter_async_context(context.store.roots.mount(rootfs, writable=not mount.readonly))
+            found[mount] = mounted.path
+            if mount.readonly:
+                readonly[rootfs] = mounted.path
+        else:
+            found[mount] = readonly[rootfs]
+    return found
+
+
+def _stage(
+    cancel: Cancel, folder: str, opened: int, prepared: Prepared, caches: dict[Cache, str], roots: dict[Mount, str]
+) -> tuple[SpecMount, ...]:
+    made = []
+    for number, mount in enumerate(prepared.mounts):
+        cancel.check()
+        target = absolute(mount.dest)
+        place = f"{folder}/{number}"
+        if mount.type == MountType.TMPFS:
+            size = mount.tmpfs_size or None
+            made.append(SpecMount(target=target, kind="tmpfs", size=size, readonly=mount.readonly))
+        elif mount.type == MountType.SECRET:
+            _write_secret(opened, str(number), mount, prepared.secrets[mount])
+            made.append(SpecMount(target=target, source=place, readonly=True, executable=False))
+        elif mount.type == MountType.SSH:
+            made.append(SpecMount(target=target, source=place, readonly=True, executable=False))
+        elif mount.type == MountType.CACHE:
+            _bind(caches[prepared.caches[mount]], Shown(prepared.shown[mount].rootfs, "", True), place)
+            made.append(SpecMount(target=target, source=place, readonly=mount.readonly))
+        else:
+            _bind(roots[mount], prepared.shown[mount], place)
+            made.append(SpecMount(target=target, source=place, readonly=mount.readonly))
+    return tuple(made)
+
+
+def absolute(dest: str) -> str:
+    return dest if dest.startswith("/") else f"/{dest}"
+
+
+def _bind(root: str, shown: Shown, place: str) -> None:
+    """Bind what is shown of `root` to `place`, from its descriptor."""
+    fd = open_shown(root, shown.path)
+    try:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            os.mkdir(place, 0o700)
+        else:
+            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        mounts.attach_bind(fd, place)
+    finally:
+        os.close(fd)
+
+
+def open_shown(root: str, path: str) -> int:
+    """A descriptor of a file or folder of a mounted root, symlinks not followed: Denied for anything else."""
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fd = paths.open_beneath(top, path or ".", _PATH)
+    except OSError as error:
+        raise Denied(f"mount /{path}: {error.strerror}") from error
+    finally:
+        os.close(top)
+    mode = os.fstat(fd).st_mode
+    if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
+        os.close(fd)
+        raise Denied(f"mount /{path}: it is neither a file nor a folder")
+    return fd
+
+
+def _write_secret(folder: int, name: str, mount: Mount, value: bytes) -> None:
+    assert mount.secret is not None
+    fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=folder)
+    with os.fdopen(fd, "wb") as file:
+        file.write(value)
+        file.flush()
+        give(fd, mount.secret.uid, mount.secret.gid, mount.secret.mode, f"secret {mount.secret.id}")
+
+
+def give(place: int | str, uid: int, gid: int, mode: int, what: str) -> None:
+    """Owner and mode of something staged; Denied where this account has no such user to give."""
+    try:
+        if (uid, gid) != (os.geteuid(), os.getegid()):
+            os.chown(place, uid, gid)
+        os.chmod(place, stat.S_IMODE(mode))
+    except OSError as error:
+        raise Denied(
+            f"{what}: give it to user {uid} and group {gid}: {error.strerror}",
+            hint="this account has no subordinate ids for them: `trimaran doctor` says how to get some",
+        ) from error
+
+
+def _check_targets(cancel: Cancel, rootfs: str, wanted: Sequence[Mount]) -> None:
+    """Refuse to cover /proc, through which a runtime could be led astray (CVE-2019-19921), also by way of a symlink."""
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for mount in wanted:
+            cancel.check()
+            try:
+                place = paths.real_place(root, mount.dest)
+            except OSError as error:
+                raise Denied(f"mount at {mount.dest}: {error.strerror}") from error
+            if place.partition("/")[0] == "proc" or not place:
+                raise Denied(f"mount at {mount.dest}: it leads to /{place}", hint="choose another target")
+    finally:
+        os.close(root)
+
+
+@contextmanager
+def _no_stubs_in_caches(prepared: Prepared, caches: dict[Cache, str]) -> Iterator[None]:
+    """A mount inside a cache mount needs a place in it, which shall not stay there."""
+    targets = [absolute(mount.dest) for mount in prepared.mounts]
+    with ExitStack() as stack:
+        for mount, cache in prepared.caches.items():
+            above = absolute(mount.dest).rstrip("/") + "/"
+            inner = [target[len(above) :] for target in targets if target.startswith(above)]
+            if inner and not mount.readonly:
+                root = os.open(caches[cache], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                stack.callback(os.close, root)
+                stack.callback(stubs.remove, root, stubs.absent(root, inner))
+        yield
+
+
+def copy_shown(cancel: Cancel, root: str, path: str, folder: str) -> None:
+    """Fill the empty `folder` with the folder `path` of a mounted root, its own mode and owner too."""
+    from trimaran.store.snapshots.copy import copy_stack
+
+    fd = open_shown(root, path)
+    try:
+        copy_stack(cancel, [f"/proc/self/fd/{fd}/."], folder, user_xattrs=False)
+    finally:
+        os.close(fd)
+
+
+__all__ = ["absolute", "copy_shown", "give", "open_shown", "staged"]
