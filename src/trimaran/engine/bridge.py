@@ -32,6 +32,8 @@ class EngineBridge:
     async def resolve_image(
         self, reference: str, platform: Platform, *, name: str, resolve_mode: str = "default"
     ) -> ResolvedImage:
+        if reference.startswith("oci-layout://"):
+            return await self._resolve_layout(reference, platform, name)
         with vertex(self._sink, name) as progress:
             picked = await self._resolver.resolve(Reference.parse(reference), platform, resolve_mode)
             with progress.task(f"answered by {picked.pinned.origin}"):
@@ -43,6 +45,16 @@ class EngineBridge:
             platform=picked.platform,
             origin=picked.pinned.origin,
         )
+
+    async def _resolve_layout(self, reference: str, platform: Platform, name: str) -> ResolvedImage:
+        from trimaran.sources.layout import LayoutSource
+
+        source = self._context.sources["oci-layout"]
+        assert isinstance(source, LayoutSource)
+        with vertex(self._sink, name):
+            picked = await source.resolve(reference, platform)
+        digest = picked.pinned.descriptor.digest
+        return ResolvedImage(reference=reference, digest=digest, config=picked.config, platform=picked.platform)
 
     async def solve(self, edge: Edge) -> Ref:
         (result,) = await self._solver.solve([edge])

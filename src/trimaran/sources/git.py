@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 
 import msgspec
 
@@ -20,6 +20,7 @@ from trimaran.errors import Corrupt, UsageError
 from trimaran.events import Progress
 from trimaran.graph.ops import SourceOp
 from trimaran.platforms import Platform
+from trimaran.sources.git_agent import AGENT, agent_socket, authorization
 from trimaran.sources.git_command import read_objects
 from trimaran.sources.git_repository import Repository
 from trimaran.sources.git_tree import (
@@ -32,6 +33,7 @@ from trimaran.sources.git_tree import (
     submodules,
 )
 from trimaran.sources.git_url import Remote, clean_subdir, is_commit_sha, parse_remote
+from trimaran.sources.given import Client
 from trimaran.store.entries import FILE, FOLDER, SYMLINK, Entry, EntryList, Origin
 from trimaran.store.folder import Folder, FolderFile
 from trimaran.store.layers import LayerId
@@ -71,6 +73,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     with_submodules: bool
     mtime: str
     by_commit: bool
+    agent: str = ""
+    header_secret: str = ""
+    token_secret: str = ""
 
     @classmethod
     def of(cls, op: SourceOp) -> Wanted:
@@ -105,6 +110,9 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             with_submodules=attrs.get("git.skipsubmodules") != "true",
             mtime=attrs.get("git.mtime", "checkout"),
             by_commit=by_commit,
+            agent=attrs.get("git.mountsshsock", ""),
+            header_secret=attrs.get("git.authheadersecret", ""),
+            token_secret=attrs.get("git.authtokensecret", ""),
         )
 
     def selector(self, commit: str, ref: str) -> tuple[str, str]:
@@ -114,17 +122,44 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         return f"git:{commit}", json.dumps(names)
 
 
-class GitSource:
-    """`agent` is the socket of the ssh agent this build may use, "" for none."""
+class Login(msgspec.Struct, frozen=True):
+    """What logs in to the host that was named by the person, and to no other (T27)."""
 
-    def __init__(self, store: Store, *, agent: str = "", environment: Mapping[str, str] = os.environ) -> None:
+    host: str
+    scheme: str
+    agent: str = ""
+    authorization: str = ""
+
+
+class GitSource:
+    """`client` gives the secrets and the ssh agent that private repositories need."""
+
+    def __init__(
+        self, store: Store, client: Client | None = None, *, environment: Mapping[str, str] = os.environ
+    ) -> None:
         self._store = store
-        self._agent = agent
+        self._client = client or Client()
         self._environment = environment
 
     async def fetch(self, op: SourceOp, platform: Platform | None, progress: Progress) -> GitRoot:
         wanted = Wanted.of(op)
-        async with self._opened(wanted.remote, wanted.remote) as repository:
+        async with AsyncExitStack() as stack:
+            login = await self._login(wanted, stack)
+            return await self._fetch(wanted, login, progress)
+
+    async def _login(self, wanted: Wanted, stack: AsyncExitStack) -> Login:
+        remote = wanted.remote
+        agent = ""
+        if remote.scheme == "ssh" and wanted.agent == AGENT and self._client.agents.has(AGENT):
+            folder = self._store.snapshots.folders.temporary()
+            agent = await stack.enter_async_context(agent_socket(self._client.agents, folder))
+        given = await authorization(
+            remote, self._client.secrets, header=wanted.header_secret, token=wanted.token_secret
+        )
+        return Login(remote.host, remote.scheme, agent, given)
+
+    async def _fetch(self, wanted: Wanted, login: Login, progress: Progress) -> GitRoot:
+        async with self._opened(wanted.remote, login) as repository:
             commit, ref = await self._pinned(repository, wanted)
             memo = wanted.selector(commit, ref)
             known = self._store.records.memo(*memo)
@@ -138,16 +173,21 @@ class GitSource:
                 if wanted.keep_git_dir and not wanted.subdir:
                     await tree.add_git_folder(repository, commit, ref)
         if wanted.with_submodules:
-            await self._add_submodules(links, wanted, tree, progress)
+            await self._add_submodules(links, wanted, login, tree, progress)
         layer = await tree.finish(wanted.subdir)
         self._store.records.remember(*memo, layer)
         await self._store.layers.flush()
         return GitRoot(Rootfs((layer,)), served=False)
 
-    def _opened(self, remote: Remote, top: Remote) -> AbstractAsyncContextManager[Repository]:
-        """The agent logs in to the host that was named by the person, and to no other (T27)."""
-        agent = self._agent if remote.host == top.host else ""
-        return Repository.opened(self._store, remote, agent=agent, environment=self._environment)
+    def _opened(self, remote: Remote, login: Login) -> AbstractAsyncContextManager[Repository]:
+        is_there = (remote.host, remote.scheme) == (login.host, login.scheme)
+        return Repository.opened(
+            self._store,
+            remote,
+            agent=login.agent if is_there else "",
+            authorization=login.authorization if is_there else "",
+            environment=self._environment,
+        )
 
     async def _pinned(self, repository: Repository, wanted: Wanted) -> tuple[str, str]:
         """(object name, ref); checked against the checksum before anything is fetched."""
@@ -169,7 +209,9 @@ class GitSource:
         found = submodules(nodes, await repository.modules(commit))
         return [_Link(wanted.remote, each, each.path, 1) for each in found]
 
-    async def _add_submodules(self, links: list[_Link], wanted: Wanted, tree: _Tree, progress: Progress) -> None:
+    async def _add_submodules(
+        self, links: list[_Link], wanted: Wanted, login: Login, tree: _Tree, progress: Progress
+    ) -> None:
         """All of them, and theirs: a list, nothing recurses."""
         while links:
             link = links.pop()
@@ -178,7 +220,7 @@ class GitSource:
             remote = submodule_remote(link.parent, link.submodule.url)
             commit = link.submodule.commit
             with progress.task(f"fetch submodule {link.path} {commit[:12]}"):
-                async with self._opened(remote, wanted.remote) as repository:
+                async with self._opened(remote, login) as repository:
                     await repository.fetch(commit, "")
                     mtime = await repository.committed(commit) if wanted.mtime == "commit" else time.time_ns()
                     nodes = await repository.listing(commit)

@@ -68,6 +68,8 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     remote: Remote | None = None
     agent: str = ""
+    authorization: str = ""
+    """Value of the Authorization header, for the remote's own host alone."""
     inherited: Mapping[str, str] = {}
     protocols: str = PROTOCOLS
 
@@ -79,6 +81,10 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
         settings = dict(_SETTINGS)
         if self.remote is not None:
             settings["remote.origin.url"] = self.remote.text
+            if self.authorization:
+                place = f"{self.remote.scheme}://{self.remote.host}/"
+                settings[f"http.{place}.extraHeader"] = f"Authorization: {self.authorization}"
+                settings["http.followRedirects"] = "false"  # git would send the header along (T27)
         for number, (name, value) in enumerate(settings.items()):
             given[f"GIT_CONFIG_KEY_{number}"] = name
             given[f"GIT_CONFIG_VALUE_{number}"] = value

@@ -46,13 +46,19 @@ class Repository:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, store: Store, remote: Remote, *, agent: str = "", environment: Mapping[str, str] = os.environ
+        cls,
+        store: Store,
+        remote: Remote,
+        *,
+        agent: str = "",
+        authorization: str = "",
+        environment: Mapping[str, str] = os.environ,
     ) -> AsyncIterator[Repository]:
         """The repository for `remote`, for one process at a time."""
         name = Digest.of(remote.bare.encode()).hex
         folder = os.path.join(store.root, "git", name)
         async with locked(os.path.join(store.root, "locks", "git-" + name)):
-            git = Git(folder=folder, remote=remote, agent=agent, inherited=environment)
+            git = Git(folder=folder, remote=remote, agent=agent, authorization=authorization, inherited=environment)
             if await aio.in_thread(_make_folder, folder):
                 await git.run("init", "--quiet", "--bare", "--template=", what="make a git repository")
             yield cls(git)

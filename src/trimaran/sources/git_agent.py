@@ -1,0 +1,95 @@
+"""What git may use to log in: a client's secrets and ssh agent, for the one host the build named (reference §4.1)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from trimaran.errors import TrimaranError, UsageError
+from trimaran.sources.git_url import Remote
+from trimaran.sources.given import Agents, Secrets
+
+AGENT = "default"
+
+
+async def authorization(remote: Remote, secrets: Secrets, *, header: str, token: str) -> str:
+    """The Authorization header for an HTTP(S) remote, from the secrets of these names (`NAME.HOST` goes first)."""
+    if remote.scheme not in ("http", "https"):
+        return ""
+    for name in (f"{header}.{remote.host}", header) if header else ():
+        if (value := await secrets.get(name)) is not None:
+            return _line(value, name)
+    for name in (f"{token}.{remote.host}", token) if token else ():
+        if (value := await secrets.get(name)) is not None:
+            import base64
+
+            return "basic " + base64.b64encode(b"x-access-token:" + _line(value, name).encode()).decode()
+    return ""
+
+
+def _line(value: bytes, name: str) -> str:
+    text = value.decode("utf-8", "replace").strip()
+    if not text.isprintable():
+        raise UsageError(f"use secret {name}: it is more than one line of text")
+    return text
+
+
+@asynccontextmanager
+async def agent_socket(agents: Agents, folder: str) -> AsyncIterator[str]:
+    """The path of a socket that leads to the client's agent while the context lasts; "" when it gives none."""
+    if not agents.has(AGENT):
+        yield ""
+        return
+    path = os.path.join(folder, "agent")
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    writers: set[asyncio.StreamWriter] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
+        try:
+            await _join(reader, writer, agents)
+        finally:
+            writers.discard(writer)
+            writer.close()
+
+    try:
+        server = await asyncio.start_unix_server(serve, f"/proc/self/fd/{handle}/agent")  # socket addresses are short
+        try:
+            os.chmod(path, 0o600)
+            yield path
+        finally:
+            server.close()
+            for writer in writers:
+                writer.close()
+    finally:
+        os.close(handle)
+        with suppress(OSError):
+            os.unlink(path)
+
+
+async def _join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, agents: Agents) -> None:
+    """Message after message until one side hangs up: every question has one answer."""
+    try:
+        agent_reader, agent_writer = await agents.connect(AGENT)
+    except (TrimaranError, OSError):
+        return
+    try:
+        while True:
+            agent_writer.write(await _message(reader))
+            await agent_writer.drain()
+            writer.write(await _message(agent_reader))
+            await writer.drain()
+    except (OSError, EOFError, ValueError):
+        return
+    finally:
+        agent_writer.close()
+
+
+async def _message(reader: asyncio.StreamReader) -> bytes:
+    head = await reader.readexactly(4)
+    length = int.from_bytes(head)
+    if not 0 < length <= 256 << 10:
+        raise ValueError(f"an agent message of {length} bytes")
+    return head + await reader.readexactly(length)
