@@ -245,6 +245,14 @@ def test_tls_of_an_unknown_ca_is_refused_at_once(make_client, certificates):
         assert caught.value.hint
 
 
+def test_on_loopback_the_scheme_that_was_spoken_says_what_is_wrong(make_client, certificates):
+    with FaultyRegistry(tls=(str(certificates / "cert.pem"), str(certificates / "key.pem"))) as server:
+        with pytest.raises(Unavailable, match="https://.*certificate refused"):
+            pull(make_client, f"{server.host}/a:v1")
+    with pytest.raises(Unavailable, match="connection refused"):
+        pull(make_client, f"{server.host}/a:v1")
+
+
 def test_docker_insecure_falls_back_to_http(make_client):
     with FaultyRegistry() as server:
         server.put_blob("a", RAW)

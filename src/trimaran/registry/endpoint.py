@@ -41,7 +41,7 @@ class Endpoint:
         return self._base
 
     async def _find_base(self) -> Url:
-        first: ConnectFailed | None = None
+        told: ConnectFailed | None = None
         for candidate in self.host.bases:
             try:
                 async with self._client.request("GET", candidate, [], trust=self.host.trust) as response:
@@ -51,10 +51,11 @@ class Endpoint:
                 return candidate
             except (ConnectFailed, RegistryUnavailable) as error:
                 spoke = not isinstance(error, ConnectFailed) or isinstance(error, NotHttp)
-                first = first or (error if isinstance(error, ConnectFailed) else NotHttp(str(error)))
+                if told is None or isinstance(told, NotHttp):  # the other scheme knows better what is wrong
+                    told = error if isinstance(error, ConnectFailed) else NotHttp(str(error))
                 if not spoke and candidate.port == self.host.bases[-1].port:
                     break  # nobody listens there: the other scheme finds nobody either
-        raise first or NotHttp(f"GET {self.host.bases[-1].redacted}: no registry there")
+        raise told or NotHttp(f"GET {self.host.bases[-1].redacted}: no registry there")
 
     async def url(self, path: str, query: dict[str, str] | None = None) -> Url:
         """`path` (relative to `/v2/`) here; a mirror is told whose names these are, as containerd does."""
