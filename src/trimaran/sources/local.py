@@ -119,8 +119,7 @@ def _scan(cancel: aio.Cancel, folder: Folder, wanted: Wanted) -> tuple[EntryList
     """Walk; when a wanted symlink leads to what was not wanted, want that too and walk again."""
     for _ in range(_RESCANS):
         stats: dict[str, StatKey] = {}
-        scanned = folder.scan(cancel, wanted=wanted.verdict, stats=stats)
-        entries = EntryList.of(msgspec.structs.replace(entry, uid=0, gid=0) for entry in scanned)
+        entries = EntryList.walked(folder.scan(cancel, wanted=wanted.verdict, stats=stats, owner=(0, 0)))
         if not wanted.follow_links(entries):
             break
     return entries, stats

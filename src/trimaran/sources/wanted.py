@@ -25,7 +25,11 @@ class Wanted:
         if excluded and not (is_folder and self._exclude is not None and self._exclude.may_include_below(path)):
             return Verdict.PRUNE
         included = Verdict.KEEP if self._everything else self._included(path.split("/"), is_folder)
-        return Verdict.SKIP if excluded and included == Verdict.KEEP else included
+        if included is not Verdict.KEEP:
+            return included
+        if self._exclude is None:
+            return Verdict.ALL  # what is in a wanted folder is wanted
+        return Verdict.SKIP if excluded else included
 
     def _included(self, parts: list[str], is_folder: bool) -> Verdict:
         on_the_way = False

@@ -130,25 +130,32 @@ def files(tree: Tree, chosen: list[Source]) -> list[str]:
 def digest(tree: Tree, chosen: list[Source], contents: Mapping[str, str]) -> Digest:
     """Of all that a copy of `chosen` depends on: names, headers but times, links, xattrs, contents."""
     hasher = hashlib.sha256()
+    heads: _Heads = {}
     for source in chosen:
-        _feed(hasher, source.name if source.entry.kind != FOLDER else "", source.entry, contents)
+        _feed(hasher, source.name if source.entry.kind != FOLDER else "", source.entry, contents, heads)
         if source.entry.kind == FOLDER:
             for relative, entry in below(tree, source):
-                _feed(hasher, relative, entry, contents)
+                _feed(hasher, relative, entry, contents, heads)
         hasher.update(b"\1")
     return Digest.of_hash(hasher)
 
 
-def _feed(hasher: hashlib._Hash, relative: str, entry: Entry, contents: Mapping[str, str]) -> None:
-    words = (
-        relative,
-        entry.kind,
-        f"{entry.mode:o} {entry.uid} {entry.gid} {entry.major} {entry.minor}",
-        entry.target,
-        contents.get(entry.path, ""),
-    )
-    for word in words:
-        data = word.encode("utf-8", "surrogateescape")
-        hasher.update(b"%d:" % len(data) + data)
+_Heads = dict[tuple[str, int, int, int, int, int], bytes]
+"""Kind, mode, owner and device numbers as they are hashed: most files of a tree have the same."""
+
+
+def _feed(hasher: hashlib._Hash, relative: str, entry: Entry, contents: Mapping[str, str], heads: _Heads) -> None:
+    kinds = (entry.kind, entry.mode, entry.uid, entry.gid, entry.major, entry.minor)
+    head = heads.get(kinds)
+    if head is None:
+        numbers = f"{entry.mode:o} {entry.uid} {entry.gid} {entry.major} {entry.minor}"
+        head = heads[kinds] = _word(entry.kind) + _word(numbers)
+    target = _word(entry.target) if entry.target else b"0:"
+    hasher.update(b"%b%b%b%b" % (_word(relative), head, target, _word(contents.get(entry.path, ""))))
     for name, value in entry.xattrs:
         hasher.update(b"x%d:%d:" % (len(name), len(value)) + name.encode("utf-8", "surrogateescape") + value)
+
+
+def _word(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogateescape")
+    return b"%d:%b" % (len(data), data)

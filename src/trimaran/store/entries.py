@@ -8,7 +8,8 @@ be left out (*implied*): a layer says nothing about the metadata of a folder it 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -24,6 +25,8 @@ CHARACTER = "char"
 BLOCK = "block"
 FIFO = "fifo"
 WHITEOUT = "whiteout"
+
+_COMMON = frozenset({FILE, FOLDER, SYMLINK})
 
 NANOSECONDS = 1_000_000_000
 ROOT_MODE = 0o755
@@ -89,7 +92,7 @@ class EntryList:
     `opaque` names folders that hide all that lower layers have in them (pulled layers only: commits list whiteouts).
     """
 
-    __slots__ = ("_by_path", "_children", "_content_digest", "_digest", "entries", "opaque")
+    __slots__ = ("_by_path", "_children", "_complete", "_content_digest", "_digest", "entries", "opaque")
 
     entries: tuple[Entry, ...]
     opaque: tuple[str, ...]
@@ -100,6 +103,7 @@ class EntryList:
         self.opaque = opaque
         self._by_path: dict[str, Entry] | None = None
         self._children: dict[str, list[str]] | None = None
+        self._complete: bool | None = None
         self._digest: Digest | None = None
         self._content_digest: Digest | None = None
 
@@ -133,6 +137,13 @@ class EntryList:
             if found is not None and found.kind != FOLDER:
                 raise Corrupt(f"list layer: {path!r} is opaque but no folder")
         return made
+
+    @classmethod
+    def walked(cls, entries: Sequence[Entry]) -> EntryList:
+        """What a walk of a real folder gives is in tree order and has clean names; `of` checks what else may be odd."""
+        if all(entry.kind in _COMMON and ".wh." not in entry.path for entry in entries):
+            return cls(tuple(entries))
+        return cls.of(entries)
 
     @property
     def digest(self) -> Digest:
@@ -203,6 +214,21 @@ class EntryList:
         if self._children is None:
             self._children = self._index()
         return self._children
+
+    def below(self, path: str) -> Sequence[Entry] | None:
+        """All listed below a folder, in tree order; None when a root of this list alone would look different there.
+
+        That is so where the list has folders that are only implied, whiteouts, or hard links.
+        """
+        if self._complete is None:
+            self._complete = not self.opaque and _is_complete(self.entries)
+        if not self._complete:
+            return None
+        if not path:
+            return self.entries[1:] if self.entries and not self.entries[0].path else self.entries
+        first = order(path)
+        start = bisect_right(self.entries, first, key=_order)
+        return self.entries[start : bisect_left(self.entries, first + b"\1", start, key=_order)]
 
     def _index(self) -> dict[str, list[str]]:
         self.get("")
@@ -279,6 +305,21 @@ def links_first(entries: Iterable[Entry]) -> list[Entry]:
             by_path[name] = msgspec.structs.replace(file, path=name, kind=HARDLINK, target=first, size=0, digest="")
         by_path[first] = msgspec.structs.replace(file, path=first)
     return list(by_path.values())
+
+
+def _order(entry: Entry) -> bytes:
+    return order(entry.path)
+
+
+def _is_complete(entries: Iterable[Entry]) -> bool:
+    folders = {""}
+    for entry in entries:
+        path = entry.path
+        if entry.kind not in _COMMON or path.rpartition("/")[0] not in folders:
+            return False
+        if entry.kind == FOLDER:
+            folders.add(path)
+    return True
 
 
 def _check_path(path: str) -> None:

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from hashlib import sha256
 from typing import Self
 
@@ -49,6 +49,8 @@ class Verdict(enum.Enum):
     """Not this one; a folder is entered, and listed after all when something in it is kept."""
     PRUNE = "prune"
     """Neither this one nor anything in it."""
+    ALL = "all"
+    """This one and everything in it, without asking about that."""
 
 
 class StatKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -138,14 +140,15 @@ class Folder:
         wanted: Callable[[str, bool], Verdict] | None = None,
         stats: dict[str, StatKey] | None = None,
         all_capabilities: bool = False,
+        owner: tuple[int, int] | None = None,
     ) -> list[Entry]:
         """All below `start` (and `start` itself unless it is the root), in tree order, paths from this folder.
 
         Sockets are left out. Later names of a file are hard links to its first. Content digests stay "". `stats` is
         filled for every FILE. The one xattr image layers keep, security.capability, is asked for where it can matter
-        (executable files), or for every file with `all_capabilities`.
+        (executable files), or for every file with `all_capabilities`. `owner`: whose they shall all be.
         """
-        return _Scan(self._fd, cancel, wanted, stats, all_capabilities=all_capabilities).run(start)
+        return _Scan(self._fd, cancel, wanted, stats, owner, all_capabilities=all_capabilities).run(start)
 
 
 class FolderFile(msgspec.Struct, frozen=True, eq=False):
@@ -223,7 +226,7 @@ _Item = tuple[Entry, os.stat_result, Verdict]
 
 
 class _Scan:
-    __slots__ = ("_ask", "_cancel", "_files", "_found", "_root", "_stats", "_wanted")
+    __slots__ = ("_ask", "_cancel", "_files", "_found", "_owner", "_root", "_stats", "_wanted")
 
     def __init__(
         self,
@@ -231,6 +234,7 @@ class _Scan:
         cancel: Cancel,
         wanted: Callable[[str, bool], Verdict] | None,
         stats: dict[str, StatKey] | None,
+        owner: tuple[int, int] | None,
         *,
         all_capabilities: bool,
     ) -> None:
@@ -238,6 +242,7 @@ class _Scan:
         self._cancel = cancel
         self._wanted = wanted
         self._stats = stats
+        self._owner = owner
         self._ask = 0o177777 if all_capabilities else 0o111
         self._files: dict[tuple[int, int], Entry] = {}
         self._found: list[Entry] = []
@@ -246,22 +251,26 @@ class _Scan:
         first = self._start(start) if start else self._folder("")
         frames = [_Frame(Entry("", FOLDER), first, listed=True)]
         while frames:
-            item = next(frames[-1].rest, None)
-            if item is None:
+            for entry, status, verdict in frames[-1].rest:
+                keep = verdict is not Verdict.SKIP
+                if keep:
+                    if not frames[-1].listed:
+                        self._list(frames)
+                    self._add(entry, status)
+                if entry.kind == FOLDER:
+                    content = self._folder(entry.path, whole=verdict is Verdict.ALL)
+                    frames.append(_Frame(entry, content, listed=keep))
+                    break
+            else:
                 frames.pop()
-                continue
-            entry, status, verdict = item
-            self._cancel.check()
-            keep = verdict is Verdict.KEEP
-            if keep:
-                for frame in frames:
-                    if not frame.listed:
-                        frame.listed = True
-                        self._found.append(frame.entry)
-                self._add(entry, status)
-            if entry.kind == FOLDER:
-                frames.append(_Frame(entry, self._folder(entry.path), listed=keep))
         return self._found
+
+    def _list(self, frames: list[_Frame]) -> None:
+        """Folders on the way to something that is kept are listed too."""
+        for frame in frames:
+            if not frame.listed:
+                frame.listed = True
+                self._found.append(frame.entry)
 
     def _add(self, entry: Entry, status: os.stat_result) -> None:
         if entry.kind == FILE:
@@ -289,7 +298,7 @@ class _Scan:
             raise _mapped(error, path) from error
         return iter([item] if item else [])
 
-    def _folder(self, path: str) -> Iterator[_Item]:
+    def _folder(self, path: str, *, whole: bool = False) -> Iterator[_Item]:
         """What is in the folder: listed and stat'ed at once, so that no descriptor stays open while we go deeper."""
         prefix = f"{path}/" if path else ""
         items = []
@@ -297,18 +306,20 @@ class _Scan:
             fd = open_beneath(self._root, path, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 with os.scandir(fd) as listing:
-                    for found in sorted(listing, key=lambda each: os.fsencode(each.name)):
-                        item = self._found_item(fd, prefix + found.name, found)
-                        if item is not None:
-                            items.append(item)
+                    found = {entry.name: entry for entry in listing}
+                for name in _sorted(found):
+                    self._cancel.check()
+                    item = self._found_item(fd, prefix + name, found[name], whole=whole)
+                    if item is not None:
+                        items.append(item)
             finally:
                 os.close(fd)
         except OSError as error:
             raise _mapped(error, path) from error
         return iter(items)
 
-    def _found_item(self, fd: int, path: str, found: os.DirEntry[str]) -> _Item | None:
-        verdict = self._verdict(path, folder=found.is_dir(follow_symlinks=False))
+    def _found_item(self, fd: int, path: str, found: os.DirEntry[str], *, whole: bool) -> _Item | None:
+        verdict = Verdict.ALL if whole else self._verdict(path, folder=found.is_dir(follow_symlinks=False))
         if verdict is Verdict.PRUNE:
             return None
         try:
@@ -318,36 +329,51 @@ class _Scan:
 
     def _verdict(self, path: str, *, folder: bool) -> Verdict:
         if self._wanted is None:
-            return Verdict.KEEP
+            return Verdict.ALL
         verdict = self._wanted(path, folder)
         return Verdict.PRUNE if verdict is Verdict.SKIP and not folder else verdict
 
     def _item(self, fd: int, path: str, name: str, status: os.stat_result, verdict: Verdict) -> _Item | None:
-        entry = entry_of(fd, path, name, status, capability=bool(status.st_mode & self._ask))
+        entry = entry_of(fd, path, name, status, capability=bool(status.st_mode & self._ask), owner=self._owner)
         return None if entry is None else (entry, status, verdict)
 
 
-def entry_of(folder: int, path: str, name: str, status: os.stat_result, *, capability: bool) -> Entry | None:
+def _sorted(names: Collection[str]) -> list[str]:
+    """In the order of their bytes, which for ASCII is the order of the characters."""
+    return sorted(names) if all(map(str.isascii, names)) else sorted(names, key=os.fsencode)
+
+
+def entry_of(
+    folder: int,
+    path: str,
+    name: str,
+    status: os.stat_result,
+    *,
+    capability: bool,
+    owner: tuple[int, int] | None = None,
+) -> Entry | None:
     """The entry of `name` in the opened folder, content digest left ""; None for a socket."""
-    kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+    kind = _KINDS.get(status.st_mode & _KIND_BITS)
+    uid, gid = owner or (status.st_uid, status.st_gid)
+    if kind == FILE:  # most are: the short way
+        xattrs: tuple[tuple[str, bytes], ...] = ()
+        if capability and (value := file_capability(folder, name)):
+            xattrs = ((CAPABILITY, value),)
+        mode = status.st_mode & _MODE_BITS
+        return Entry(path, FILE, mode, uid, gid, status.st_mtime_ns, status.st_size, "", 0, 0, xattrs)
     if kind is None:
         return None
-    xattrs: tuple[tuple[str, bytes], ...] = ()
-    if capability and kind == FILE and (value := file_capability(folder, name)):
-        xattrs = ((CAPABILITY, value),)
     device = kind in {CHARACTER, BLOCK}
     return Entry(
         path,
         kind,
-        stat.S_IMODE(status.st_mode),
-        status.st_uid,
-        status.st_gid,
+        status.st_mode & _MODE_BITS,
+        uid,
+        gid,
         status.st_mtime_ns,
-        status.st_size if kind == FILE else 0,
-        os.readlink(name, dir_fd=folder) if kind == SYMLINK else "",
-        os.major(status.st_rdev) if device else 0,
-        os.minor(status.st_rdev) if device else 0,
-        xattrs,
+        target=os.readlink(name, dir_fd=folder) if kind == SYMLINK else "",
+        major=os.major(status.st_rdev) if device else 0,
+        minor=os.minor(status.st_rdev) if device else 0,
     )
 
 
@@ -366,6 +392,7 @@ def file_capability(folder: int, name: str) -> bytes:
 
 
 _CAPABILITY_3_SIZE = 24
+_KIND_BITS, _MODE_BITS = 0o170000, 0o7777
 _KINDS = {
     stat.S_IFREG: FILE,
     stat.S_IFDIR: FOLDER,

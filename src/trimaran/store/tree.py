@@ -73,6 +73,10 @@ class Tree:
         if entry is None:
             return
         yield entry
+        listed = self.layers[0].below(path) if len(self.layers) == 1 and entry.kind == FOLDER else None
+        if listed is not None:
+            yield from listed
+            return
         prefix = f"{path}/" if path else ""
         pending = [iter([prefix + name for name in self.children(path)])]
         while pending:
