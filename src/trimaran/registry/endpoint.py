@@ -51,8 +51,9 @@ class Endpoint:
                 return candidate
             except (ConnectFailed, RegistryUnavailable) as error:
                 spoke = not isinstance(error, ConnectFailed) or isinstance(error, NotHttp)
-                if told is None or isinstance(told, NotHttp):  # the other scheme knows better what is wrong
-                    told = error if isinstance(error, ConnectFailed) else NotHttp(str(error))
+                said = error if isinstance(error, ConnectFailed) else NotHttp(str(error))
+                if told is None or not isinstance(said, NotHttp):  # a scheme that was spoken knows what is wrong
+                    told = said
                 if not spoke and candidate.port == self.host.bases[-1].port:
                     break  # nobody listens there: the other scheme finds nobody either
         raise told or NotHttp(f"GET {self.host.bases[-1].redacted}: no registry there")
