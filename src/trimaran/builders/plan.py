@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trimaran.builders.context import BuildInputs, build_inputs
-from trimaran.builders.options import BuildContext, BuildOptions, BuildResult
+from trimaran.builders.options import AgentSource, BuildOptions, BuildResult
 from trimaran.builders.result import build_result
 from trimaran.engine.request import BuildRequest
 from trimaran.errors import UsageError
 from trimaran.events import Sink
 from trimaran.exporters.options import Annotation, DockerOutput, ImageOptions, ImageOutput, OciOutput, Output
-from trimaran.graph.frontend import FrontendRequest, NamedContext
+from trimaran.graph.frontend import FrontendRequest
 from trimaran.platforms import Platform, default
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ async def build(options: BuildOptions, sink: Sink, environment: Mapping[str, str
     """One build on the embedded engine."""
     from trimaran.builders.drivers import embedded
 
-    with build_inputs(options) as inputs:
+    async with build_inputs(options, environment) as inputs:
         request = build_request(options, inputs, default(), environment)
         docker = await _docker(options, request, environment)
         if docker is not None and _is_docker_build(options) and not environment.get("BUILDX_NO_DEFAULT_LOAD"):
@@ -58,13 +58,16 @@ def build_request(
     platforms = _platforms(options.platforms, host)
     frontend = FrontendRequest(
         filename=inputs.filename,
+        context_url=inputs.url,
+        context_is_archive=inputs.is_archive,
+        dockerfile_is_local=bool(inputs.dockerfile),
         platforms=platforms,
         multi_platform=len(platforms) > 1,
         build_platform=host,
         target=options.target,
         build_args=_build_args(options, environment),
         labels=options.labels,
-        named_contexts=tuple(_named(context) for context in options.build_contexts),
+        named_contexts=inputs.named,
         no_cache=options.no_cache,
         no_cache_stages=options.no_cache_filter,
         resolve_mode="pull" if options.pull else "default",
@@ -75,19 +78,14 @@ def build_request(
         cgroup_parent=options.cgroup_parent,
         subrequest=f"frontend.{options.call.name}" if options.call else "",
     )
-    folders = (
-        ("context", inputs.context),
-        ("dockerfile", inputs.dockerfile),
-        *((c.name, os.path.abspath(c.value)) for c in options.build_contexts if "://" not in c.value),
-    )
     granted = dict.fromkeys([*options.allow, *(["network.host"] if options.network == "host" else [])])
     return BuildRequest(
         frontend=frontend,
-        folders=folders,
+        folders=inputs.folders,
         names=options.tags,
         outputs=tuple(_outputs(options)),
         secrets=options.secrets,
-        agents=options.agents,
+        agents=_agents(options, inputs, environment),
         entitlements=tuple(granted),
     )
 
@@ -106,10 +104,16 @@ def _build_args(options: BuildOptions, environment: Mapping[str, str]) -> tuple[
     return tuple(arguments)
 
 
-def _named(context: BuildContext) -> NamedContext:
-    if "://" in context.value:
-        return NamedContext(context.name, context.value)
-    return NamedContext(context.name, f"local:{context.name}")
+def _agents(options: BuildOptions, inputs: BuildInputs, environment: Mapping[str, str]) -> tuple[AgentSource, ...]:
+    """Those given; for a context that is fetched by ssh also the agent at hand, as buildx does."""
+    if not inputs.url or any(agent.id == "default" for agent in options.agents):
+        return options.agents
+    from trimaran.sources.git_url import parse_git_url, parse_remote
+
+    url = parse_git_url(inputs.url)
+    remote = parse_remote(url.remote) if url is not None else None
+    wants = remote is not None and remote.scheme == "ssh" and environment.get("SSH_AUTH_SOCK")
+    return (*options.agents, AgentSource()) if wants else options.agents
 
 
 def _address(ip: str) -> str:
