@@ -1,10 +1,19 @@
 # The commands live in ./run, which also does their set-up; these are the names that fingers know.
-.PHONY: check test demo clean:
+.PHONY: check test demo bench clean unit e2e goldens format
+
+check test demo bench clean:
 	./run $@
+
 unit e2e:
 	./run test $@
+
+# Needs BuildKit: see tests/goldens/record.py.
+goldens:
+	PYTHONPATH=tests python3 -m goldens.record
+
 format: .work/venv/bin/ruff
 	.work/venv/bin/ruff format
 	.work/venv/bin/ruff check --fix
+
 .work/venv/bin/ruff:
 	./run check
