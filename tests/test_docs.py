@@ -1,0 +1,195 @@
+"""The documents tell the truth: command lines that parse, settings that exist, messages that are said, links that lead
+somewhere."""
+
+from __future__ import annotations
+
+import functools
+import re
+import shlex
+import tomllib
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from trimaran import settings
+from trimaran.cli import commands
+from trimaran.cli.options import BUILDER, DEBUG, parse
+from trimaran.errors import TrimaranError
+
+REPOSITORY = Path(__file__).parents[1]
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+
+
+@functools.cache
+def documents() -> dict[str, str]:
+    """Every document of the project itself, by its path."""
+    folders = [REPOSITORY, REPOSITORY / "docs", *(p for p in (REPOSITORY / "docs").rglob("*") if p.is_dir())]
+    paths = sorted(path for folder in folders for path in folder.glob("*.md"))
+    return {str(path.relative_to(REPOSITORY)): path.read_text() for path in paths}
+
+
+def prose(text: str) -> str:
+    """Without code blocks and spans, in which brackets are no links."""
+    return re.sub(r"`[^`\n]*`", "", FENCE.sub("", text))
+
+
+def command_lines() -> Iterator[tuple[str, str]]:
+    """Each line of a console or shell block that calls trimaran, joined over its continuations."""
+    for name, text in documents().items():
+        for kind, block in FENCE.findall(text):
+            for line in block.replace("\\\n", " ").splitlines():
+                shown = line.strip()
+                if kind == "console":
+                    shown = shown.removeprefix("$ ") if shown.startswith("$ ") else ""
+                if kind in {"console", "sh"}:
+                    yield from ((name, part) for part in calls(shown))
+
+
+def calls(line: str) -> Iterator[str]:
+    """The calls of trimaran in a shell line, in the words after the program."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;<>")
+    lexer.whitespace_split = True
+    words: list[str] = []
+    redirected = False
+    for word in [*lexer, ";"]:
+        if set(word) <= set("&|;"):
+            if found := arguments(words):
+                yield shlex.join(found)
+            words = []
+        elif set(word) <= set("<>"):
+            redirected = True
+        elif redirected:
+            redirected = False
+        else:
+            words.append(word)
+
+
+def arguments(words: list[str]) -> list[str]:
+    """What trimaran is given by a simple command; nothing when it is not called."""
+    while words and (words[0] in {"sudo", "exec"} or "=" in words[0]):
+        words = words[1:]
+    if words[:1] == ["trimaran"] or (words[:1] == ["systemd-run"] and "trimaran" in words):
+        return words[words.index("trimaran") + 1 :]
+    if words[:2] == ["docker", "buildx"]:
+        return words[2:]
+    return words[1:] if words[:2] == ["docker", "build"] else []
+
+
+def check(line: str) -> None:
+    """Parse a command line as the program does; nothing is run."""
+    root = parse((BUILDER, DEBUG), shlex.split(line), environment={}, interspersed=False)
+    name, taken = commands.find(list(root.arguments))
+    assert name, f"no such command: {line}"
+    command = commands.command(name)
+    values = parse(command.flags, root.arguments[taken:], environment={}, interspersed=command.interspersed)
+    least, most = command.arguments
+    assert least <= len(values.arguments), line
+    assert most < 0 or len(values.arguments) <= most, line
+
+
+LINES = sorted(set(command_lines()))
+
+
+@pytest.mark.parametrize(("document", "line"), LINES, ids=[f"{name}: {line}" for name, line in LINES])
+def test_command_lines_parse(document: str, line: str) -> None:
+    check(line)
+
+
+def test_the_check_of_command_lines_can_fail() -> None:
+    assert len(LINES) > 40
+    assert list(calls("sudo trimaran binfmt --install all && A=b trimaran doctor | less # x")) == [
+        "binfmt --install all",
+        "doctor",
+    ]
+    with pytest.raises(TrimaranError):
+        check("build --no-such-flag .")
+    with pytest.raises(AssertionError):
+        check("build")
+    with pytest.raises(AssertionError):
+        check("bild .")
+
+
+def anchors(text: str) -> set[str]:
+    """The fragments that headings give, as forges make them."""
+    found = set()
+    for title in re.findall(r"^#+ +(.+?)\s*$", FENCE.sub("", text), re.MULTILINE):
+        kept = re.sub(r"[^\w\- ]", "", title.lower())
+        found.add(kept.replace(" ", "-"))
+    return found
+
+
+@pytest.mark.parametrize("name", documents())
+def test_links_lead_somewhere(name: str) -> None:
+    broken = []
+    for link in LINK.findall(prose(documents()[name])):
+        if "://" in link or link.startswith("mailto:"):
+            continue
+        path, _, fragment = urllib.parse.unquote(link).partition("#")
+        target = (REPOSITORY / name).parent / path if path else REPOSITORY / name
+        if not target.exists():
+            broken.append(link)
+        elif fragment and fragment not in anchors(target.read_text()):
+            broken.append(f"{link} (no such heading)")
+    assert not broken
+
+
+def toml_blocks(name: str) -> list[str]:
+    return [block for kind, block in FENCE.findall(documents()[name]) if kind == "toml"]
+
+
+def keys_of(document: dict[str, object], path: tuple[str, ...] = ()) -> Iterator[str]:
+    """The dotted keys of a settings file, hosts of registries left out."""
+    for key, value in document.items():
+        here = path if path == ("registry",) else (*path, key)
+        tables = [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
+        for table in tables:
+            yield from keys_of(table, (*here, "") if path == ("registry",) else here)
+        if not tables:
+            yield ".".join(part for part in here if part)
+
+
+def known_keys() -> set[str]:
+    tables = {
+        "": settings._TOP,
+        "registry.": settings._REGISTRY,
+        "registry.keypair.": settings._KEYPAIR,
+        "worker.": settings._WORKER,
+        "worker.gcpolicy.": settings._GC_POLICY,
+        "history.": settings._HISTORY,
+        "system.": settings._SYSTEM,
+    }
+    tables_themselves = {"registry", "worker", "history", "system", "registry.keypair", "worker.gcpolicy", "worker.oci"}
+    return {f"{prefix}{key}" for prefix, table in tables.items() for key in table} - tables_themselves
+
+
+@pytest.mark.parametrize("block", toml_blocks("docs/settings.md"))
+def test_settings_in_the_documents_are_read(block: str) -> None:
+    assert settings.parse(block.encode(), "docs/settings.md")
+
+
+def test_every_setting_is_documented() -> None:
+    shown = {key for block in toml_blocks("docs/settings.md") for key in keys_of(tomllib.loads(block))}
+    text = documents()["docs/settings.md"]
+    named = {key for key in known_keys() if f"`{key.rpartition('.')[2]}`" in text}
+    assert not known_keys() - shown - named
+
+
+def test_variables_in_the_documents_are_read_by_the_program() -> None:
+    source = "\n".join(path.read_text() for path in (REPOSITORY / "src").rglob("*.py"))
+    rows = re.findall(r"^\| (`[A-Z_`, ]+`) \|", documents()["docs/settings.md"], re.MULTILINE)
+    names = {name for row in rows for name in re.findall(r"[A-Z_]{4,}", row)}
+    assert len(names) > 15
+    assert not {name for name in names if name not in source}
+
+
+def test_messages_in_the_documents_are_said_by_the_program() -> None:
+    """The parts of a message between what differs each time ("…", HOST) are in the sources."""
+    source = " ".join(path.read_text() for path in (REPOSITORY / "src").rglob("*.py"))
+    first_column = re.findall(r"^\| ([^|]+) \|", documents()["docs/troubleshooting.md"], re.MULTILINE)
+    messages = [message for cell in first_column for message in re.findall(r"`([^`]+)`", cell)]
+    assert len(messages) > 10
+    parts = {part.strip(' ":') for message in messages for part in re.split(r"…|\b[A-Z]{4,}\b|: (?=[A-Z])", message)}
+    assert not {part for part in parts if len(part) > 3 and part not in source and not part[0].isupper()}
