@@ -50,7 +50,9 @@ def _exit_codes() -> str:
         (main.INTERNAL, "a bug of Trimaran"),
         (main.EXHAUSTED, "no space or memory left"),
         (main.BAD_FLAG_IN_PLUGIN, "a flag docker's plugin does not know"),
-        (NOT_STARTED, "`run`: the program could not be started"),
+        (NOT_STARTED, "`run`: the program could not be started, for any reason but these:"),
+        (126, "`run`: the program is there and cannot be executed"),
+        (127, "`run`: the program was not found in the image"),
         (main.INTERRUPTED, "cancelled"),
     )
     return (

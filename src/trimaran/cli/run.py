@@ -25,7 +25,8 @@ COMMAND = Command(
     summary="Run a command in an image",
     usage="run [OPTIONS] IMAGE [COMMAND] [ARG...]",
     description="Run a program of an image of the store (or of a registry), emulated where its platform asks for it. "
-    "What it changes is thrown away. Exits with the program's exit code, or 125 when it could not be started.",
+    "What it changes is thrown away. Exits with the program's exit code, or as docker does (125, 126, 127) when it could "
+    "not be started.",
     flags=(
         DEBUG,
         Flag(name="entrypoint", help="Overwrite the default ENTRYPOINT of the image"),
@@ -65,8 +66,10 @@ def run(values: Values, invocation: Invocation) -> int:
                 _run(request, stdin=0 if values.boolean("interactive") else None, terminal=with_terminal)
             )
     except TrimaranError as error:
+        from trimaran.executor.containers import ContainerNotStarted
+
         report(error, debug=invocation.debug)
-        return NOT_STARTED
+        return error.code if isinstance(error, ContainerNotStarted) else NOT_STARTED
     if ended.oom:
         invocation.err("the kernel killed the program for want of memory\n")
     return ended.code
