@@ -134,9 +134,6 @@ def test_the_range_is_exact():
 @pytest.mark.parametrize(
     "line",
     [
-        "COPY --link a /",
-        "COPY --parents a /",
-        "COPY --exclude=*.o a /",
         "ADD https://example.com/x /",
         "ADD git@github.com:a/b /",
         "RUN --device=x a",

@@ -7,12 +7,22 @@ from trimaran.dockerfile.drafts import Draft
 from trimaran.dockerfile.instructions import Copy, InlineFile
 from trimaran.dockerfile.names import command_name, step_name
 from trimaran.dockerfile.owners import owner
+from trimaran.dockerfile.parents import Kept, read_path, with_parents
 from trimaran.dockerfile.problems import DockerfileError
 from trimaran.dockerfile.remote import RemoteSource, check_checksum, looks_remote, remote_source
 from trimaran.dockerfile.state import Command, StageState, Target
 from trimaran.dockerfile.words import Expander
-from trimaran.errors import Unsupported
-from trimaran.graph.ops import SCRATCH_INPUT, SKIP_OUTPUT, CopyAction, FileAction, FileOp, MkFileAction, Owner
+from trimaran.graph.ops import (
+    SCRATCH_INPUT,
+    SKIP_OUTPUT,
+    CopyAction,
+    FileAction,
+    FileOp,
+    MergeOp,
+    MkFileAction,
+    Op,
+    Owner,
+)
 
 _IN_HEREDOC = Expander(ignore_quotes=True)
 
@@ -23,38 +33,51 @@ def add_copy(state: StageState, command: Command, item: Copy, target: Target) ->
     env = state.env
     item = _expanded(item, word, env)
     remotes = _remotes(item)
-    _refuse(item)
     root, read = _root(state, command, item, target)
-    base = [state.draft] if state.draft is not None else []
-    actions = _Actions(base, owner(item.chown, input=0 if base else SCRATCH_INPUT), *_mode(item.chmod), target)
+    linked = item.link and not item.chmod  # BuildKit lets --chmod win
+    base = [state.draft] if state.draft is not None and not linked else []
+    actions = _Actions(base, _owner(item, linked=linked, has_base=bool(base)), *_mode(item.chmod), target)
     destination = paths.destination(state.cwd, item.destination)
-    name = step_name(
-        state,
-        command_name(item.node.code, word, env),
-        prefixed=target.prefixed,
-        platform=state.platform,
-        env=env,
-    )
+    shown = command_name(item.node.code, word, env)
+    name = step_name(state, shown, prefixed=target.prefixed, platform=state.platform, env=env)
     for source in item.sources:
         if source in remotes:
             fetched = target.drafts.add(remotes[source].op, name=name, where=item.node.where)
             actions.add_remote(fetched, remotes[source].path, destination, item)
             continue
-        path = paths.from_context(source)
-        read.add(path)
-        actions.add_path(root, path, destination, item)
+        read.add(read_path(source) if item.parents else paths.from_context(source))
+        actions.add_path(root, source, destination, item)
     for file in item.files:
         content = _IN_HEREDOC.word(file.content, env) if file.expand else file.content
-        actions.add_file(state, InlineFile(file.name, content, expand=False), destination)
-    state.draft = target.drafts.add(
-        FileOp(actions.finish()),
-        actions.inputs,
+        actions.add_file(state, InlineFile(file.name, content, expand=False), destination, item)
+    below = state.draft
+    state.draft = _step(state, item, target, FileOp(actions.finish()), actions.inputs, name)
+    if linked and below is not None:
+        state.index -= 1  # copying and putting on top count as one
+        name = step_name(state, f"LINK {shown}", prefixed=target.prefixed, platform=state.platform, env=env)
+        state.draft = _step(state, item, target, MergeOp((0, 1)), [below, state.draft], name)
+    state.image.add_history(_history(item), layer=True, created=target.created)
+
+
+def _step(state: StageState, item: Copy, target: Target, op: Op, inputs: list[Draft], name: str) -> Draft:
+    return target.drafts.add(
+        op,
+        inputs,
         name=name,
         platform=state.platform,
         where=item.node.where,
         ignore_cache=state.ignore_cache,
     )
-    state.image.add_history(_history(item), layer=True, created=target.created)
+
+
+def _owner(item: Copy, *, linked: bool, has_base: bool) -> Owner | None:
+    try:
+        return owner(item.chown, input=0 if has_base else SCRATCH_INPUT)
+    except DockerfileError as error:
+        if not linked or not error.cause.startswith("look up"):
+            raise
+        cause = f"use --chown={item.chown} with --link: names are looked up in the stage, which --link does not read"
+        raise DockerfileError(cause, hint="give numbers, or take --link away") from None
 
 
 class _Actions:
@@ -74,9 +97,10 @@ class _Actions:
             self.inputs.append(draft)
         return self.inputs.index(draft)
 
-    def add_path(self, root: Draft | None, path: str, destination: str, item: Copy) -> None:
+    def add_path(self, root: Draft | None, source: str, destination: str, item: Copy) -> None:
+        kept = with_parents(source) if item.parents else Kept(paths.from_context(source), (), ())
         work = CopyAction(
-            src=path,
+            src=kept.folder,
             dest=destination,
             owner=self._owner,
             mode=self._mode,
@@ -88,6 +112,9 @@ class _Actions:
             allow_wildcard=True,
             allow_empty_wildcard=True,
             timestamp=self._target.timestamp,
+            include_patterns=kept.include,
+            exclude_patterns=item.excludes,
+            required_paths=kept.required,
         )
         self._work.append((self._input(root), work))
 
@@ -101,10 +128,11 @@ class _Actions:
             attempt_unpack=path != "/" and bool(item.unpack),
             create_dest_path=True,
             timestamp=self._target.timestamp,
+            exclude_patterns=item.excludes,
         )
         self._work.append((self._input(fetched), work))
 
-    def add_file(self, state: StageState, file: InlineFile, destination: str) -> None:
+    def add_file(self, state: StageState, file: InlineFile, destination: str, item: Copy) -> None:
         path = paths.absolute("/", file.name)
         data = file.content.encode("utf-8", "surrogateescape")
         draft = self._target.drafts.add(
@@ -120,6 +148,7 @@ class _Actions:
             mode_text=self._mode_text,
             create_dest_path=True,
             timestamp=self._target.timestamp,
+            exclude_patterns=item.excludes,
         )
         self._work.append((self._input(draft), work))
 
@@ -192,6 +221,8 @@ def _bad_mode(text: str) -> DockerfileError:
 
 def _history(item: Copy) -> str:
     parts = ["ADD" if item.is_add else "COPY"]
+    if item.parents:
+        parts.append("--parents")
     if item.chown:
         parts.append(f"--chown={item.chown}")
     if item.chmod:
@@ -206,13 +237,3 @@ def _remotes(item: Copy) -> dict[str, RemoteSource]:
     remotes = {source: remote for source, remote in found.items() if remote is not None}
     check_checksum(item, len(remotes))
     return remotes
-
-
-def _refuse(item: Copy) -> None:
-    for used, flag in ((item.link, "link"), (item.parents, "parents"), (bool(item.excludes), "exclude")):
-        if used:
-            raise Unsupported(
-                f"use --{flag}: it is not supported yet",
-                hint="take the flag away",
-                where=item.node.at(item.node.flag(flag)),
-            )

@@ -25,6 +25,9 @@ class Source(msgspec.Struct, frozen=True):
     path: str
     followed: str
     entry: Entry
+    include: tuple[str, ...] = ()
+    """Of a folder: what is copied of it (everything when there is none), and what is not."""
+    exclude: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -41,13 +44,23 @@ class MissingSource(NotFound):
 
 def sources(tree: Tree, action: CopyAction) -> list[Source]:
     """The sources `action` names; MissingSource when a plain path (or a wildcard that must match) finds nothing."""
+    for path in action.required_paths:
+        _source(tree, clean(path))
     source = clean(action.src)
     if not action.allow_wildcard or not has_wildcard(source):
-        return [_source(tree, source)]
-    found = [_source(tree, path) for path in _expand(tree, source)]
+        return [_with_patterns(_source(tree, source), action)]
+    found = [_with_patterns(_source(tree, path), action) for path in _expand(tree, source)]
+    if action.include_patterns:  # they are of what is below
+        found = [one for one in found if one.entry.kind == FOLDER]
     if not found and not action.allow_empty_wildcard:
         raise MissingSource(source)
     return found
+
+
+def _with_patterns(source: Source, action: CopyAction) -> Source:
+    if not action.include_patterns and not action.exclude_patterns:
+        return source
+    return msgspec.structs.replace(source, include=action.include_patterns, exclude=action.exclude_patterns)
 
 
 def at(tree: Tree, path: str) -> Source:
@@ -111,11 +124,14 @@ def name_matches(pattern: str, name: str) -> bool:
 
 
 def below(tree: Tree, source: Source) -> Iterator[tuple[str, Entry]]:
-    """(path relative to the source, entry) of everything below a source folder, in tree order, itself left out."""
+    """(path relative to the source, entry) of what is copied below a source folder, in tree order; not itself."""
     cut = len(source.followed) + 1 if source.followed else 0
-    for entry in tree.walk(source.followed):
-        if entry.path != source.followed:
-            yield entry.path[cut:], entry
+    entries = ((entry.path[cut:], entry) for entry in tree.walk(source.followed) if entry.path != source.followed)
+    if not source.include and not source.exclude:
+        return entries
+    from trimaran.steps.filtered import filtered
+
+    return filtered(entries, source.include, source.exclude)
 
 
 def files(tree: Tree, chosen: list[Source]) -> list[str]:
