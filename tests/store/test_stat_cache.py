@@ -31,13 +31,13 @@ def context(tmp_path):
 def reads(monkeypatch):
     """Which files were really read."""
     seen = []
-    real = stat_cache.hash_file
+    real = Folder.hash
 
-    def hash_file(cancel, origin):
-        seen.append(origin.path)
-        return real(cancel, origin)
+    def read(folder, cancel, path):
+        seen.append(path)
+        return real(folder, cancel, path)
 
-    monkeypatch.setattr(stat_cache, "hash_file", hash_file)
+    monkeypatch.setattr(Folder, "hash", read)
     return seen
 
 
@@ -89,15 +89,17 @@ def test_what_was_just_written_is_not_trusted(store, context, reads):
 
 def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(store, context, monkeypatch):
     settled(monkeypatch)
-    real = stat_cache.hash_file
+    real = os.read
 
-    def hash_file(cancel, origin):
-        digest = real(cancel, origin)
-        with open(os.path.join(context.path, origin.path), "a") as file:
-            file.write("more")
-        return digest
+    def read(fd, size):
+        data = real(fd, size)
+        path = os.readlink(f"/proc/self/fd/{fd}")
+        if data and path.startswith(context.path):
+            with open(path, "a") as file:
+                file.write("more")
+        return data
 
-    monkeypatch.setattr(stat_cache, "hash_file", hash_file)
+    monkeypatch.setattr(os, "read", read)
     hashed(store, context)
     assert store.database.query("SELECT * FROM fast.stat") == []
 

@@ -100,14 +100,18 @@ class Folder:
 
     def open(self, path: str) -> int:
         """A new descriptor to read the regular file `path`. NotFound when there is none (any more)."""
+        return self._opened(path)[0]
+
+    def _opened(self, path: str) -> tuple[int, os.stat_result]:
         try:
             fd = self._open(path)
         except OSError as error:
             raise _mapped(error, path) from error
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
             os.close(fd)
             raise NotFound(f"open {path!r}: not a regular file")
-        return fd
+        return fd, status
 
     def _open(self, path: str) -> int:
         """The folder of the last call stays open: files are mostly asked for in tree order."""
@@ -126,9 +130,24 @@ class Folder:
 
     def stat_key(self, path: str) -> StatKey:
         """Of the regular file `path` as it is now."""
-        fd = self.open(path)
+        fd, status = self._opened(path)
+        os.close(fd)
+        return _stat_key(status)
+
+    def hash(self, cancel: Cancel, path: str) -> tuple[Digest, StatKey]:
+        """The regular file's content digest, and its stat after it was read."""
+        fd, status = self._opened(path)
         try:
-            return _stat_key(os.fstat(fd))
+            hasher = sha256()
+            asked = min(PIECE, status.st_size + 1)  # a small file is read at once, and no larger buffer made for it
+            left = status.st_size
+            while data := os.read(fd, asked):
+                cancel.check()
+                hasher.update(data)
+                left -= len(data)
+                if not left and len(data) < asked:
+                    break
+            return Digest("sha256:" + hasher.hexdigest()), _stat_key(os.fstat(fd))
         finally:
             os.close(fd)
 

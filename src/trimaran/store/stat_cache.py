@@ -16,7 +16,7 @@ from trimaran.aio import Cancel
 from trimaran.digest import Digest
 from trimaran.errors import TrimaranError
 from trimaran.store.database import Database, marks
-from trimaran.store.folder import Folder, FolderFile, StatKey, hash_file
+from trimaran.store.folder import Folder, StatKey
 
 T = TypeVar("T")
 
@@ -129,9 +129,9 @@ def hash_folder_files(
     for path in wanted:
         digest = cached.get(path)
         if digest is None:
-            digest = hash_file(cancel, FolderFile(folder, path))
+            digest, after = folder.hash(cancel, path)
             key = keys.get(path)
-            if key is not None and folder.stat_key(path) == key:
+            if key is not None and after == key:
                 hashed.append((key, digest))
         found[path] = digest
     cache.remember(hashed, began=began)
