@@ -12,7 +12,8 @@ import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from trimaran.errors import Cancelled
 
@@ -92,11 +93,13 @@ class TaskGroup:
     def __init__(self) -> None:
         self._group = asyncio.TaskGroup()
 
-    async def __aenter__(self) -> TaskGroup:
+    async def __aenter__(self) -> Self:
         await self._group.__aenter__()
         return self
 
-    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             await self._group.__aexit__(kind, error, trace)
         except BaseExceptionGroup as group:

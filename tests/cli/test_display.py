@@ -17,10 +17,10 @@ from trimaran.cli.display.rawjson import format_time, parse_time
 from trimaran.cli.display.terminal import Tail, columns, cut, printable, strip_escapes
 from trimaran.cli.display.trace import SECOND, Trace
 from trimaran.cli.display.tty import Row, Tty, fit, visible_columns
-from trimaran.snippet import snippet
 from trimaran.digest import Digest
 from trimaran.errors import Location, Position, Range, UsageError
 from trimaran.events import Event, LogEvent, ProgressGroup, StatusEvent, VertexEvent, WarningEvent
+from trimaran.snippet import snippet
 
 T0 = 1_700_000_000 * SECOND
 

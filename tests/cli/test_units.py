@@ -8,7 +8,6 @@ import io
 import pytest
 from hypothesis import given, strategies
 
-from trimaran.spelling import edits, nearest
 from trimaran.cli.units import (
     decimal_size,
     parse_bool,
@@ -18,6 +17,7 @@ from trimaran.cli.units import (
     progress_size,
     split_csv,
 )
+from trimaran.spelling import edits, nearest
 
 
 @pytest.mark.parametrize(

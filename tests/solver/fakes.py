@@ -51,9 +51,7 @@ class World:
         self.count = 0
 
     def solver(self) -> Solver:
-        return Solver(
-            make_step=lambda v: FakeStep(v, self), index=self, results=self, sink=self.events.append
-        )
+        return Solver(make_step=lambda v: FakeStep(v, self), index=self, results=self, sink=self.events.append)
 
     # Index
     def find(self, key: Digest) -> CacheRecord | None:

@@ -121,13 +121,20 @@ def test_a_disk_without_room_for_a_row_says_so(tmp_path):
         with open_store(str(tmp_path / "store")) as store:
             filler = tmp_path / "filler"
             fd = os.open(filler, os.O_WRONLY | os.O_CREAT)
-            with pytest.raises(OSError):
+
+            def fill():
                 while True:
                     os.write(fd, b"x" * 4096)
-            os.close(fd)
-            with pytest.raises(Unavailable) as caught:
+
+            def insert():
                 for number in range(1000):
                     store.database.execute("INSERT INTO memos VALUES(?, '', ?)", (str(number), "x" * 1000)).result()
+
+            with pytest.raises(OSError):
+                fill()
+            os.close(fd)
+            with pytest.raises(Unavailable) as caught:
+                insert()
             assert "prune" in caught.value.hint
             filler.unlink()
             store.database.execute("INSERT INTO memos VALUES('later', '', 'x')").result()

@@ -32,7 +32,7 @@ async def build(options: BuildOptions, sink: Sink, environment: Mapping[str, str
         if docker is not None and _is_docker_build(options) and not environment.get("BUILDX_NO_DEFAULT_LOAD"):
             request = msgspec.structs.replace(request, outputs=(*request.outputs, DockerOutput()))
         outcome = await embedded.build(request, sink, docker, environment)
-        return build_result(outcome, request)
+        return build_result(outcome)
 
 
 def _is_docker_build(options: BuildOptions) -> bool:

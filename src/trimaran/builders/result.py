@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 
 from trimaran.builders.options import BuildResult
-from trimaran.engine.request import BuildOutcome, BuildRequest
+from trimaran.engine.request import BuildOutcome
 
 NODE = "trimaran/trimaran0"
 
 
-def build_result(outcome: BuildOutcome, request: BuildRequest) -> BuildResult:
+def build_result(outcome: BuildOutcome) -> BuildResult:
     image_id = str(outcome.config or (outcome.root.digest if outcome.root else ""))
     return BuildResult(
         image_id=image_id,

@@ -108,7 +108,7 @@ def _install(chosen: list[Emulator], values: Values, folder: str, invocation: In
 
 
 def _installer(
-    which: Emulator, sources: dict[Emulator, str], trouble: TrimaranError | None, folder: str, keep_argv0: bool
+    which: Emulator, sources: dict[Emulator, str], trouble: TrimaranError | None, folder: str, keep_argv0: bool | None
 ) -> Callable[[], str]:
     def install() -> str:
         if which not in sources:

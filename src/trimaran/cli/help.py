@@ -90,7 +90,7 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
-def group_help(  # noqa: PLR0917 - a page has these parts
+def group_help(
     program: str,
     usage: str,
     summary: str,

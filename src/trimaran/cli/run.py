@@ -25,8 +25,8 @@ COMMAND = Command(
     summary="Run a command in an image",
     usage="run [OPTIONS] IMAGE [COMMAND] [ARG...]",
     description="Run a program of an image of the store (or of a registry), emulated where its platform asks for it. "
-    "What it changes is thrown away. Exits with the program's exit code, or as docker does (125, 126, 127) when it could "
-    "not be started.",
+    "What it changes is thrown away. Exits with the program's exit code, or as docker does (125, 126, 127) when it "
+    "could not be started.",
     flags=(
         DEBUG,
         Flag(name="entrypoint", help="Overwrite the default ENTRYPOINT of the image"),

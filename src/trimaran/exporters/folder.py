@@ -9,6 +9,7 @@ import os
 import shutil
 import stat
 from types import TracebackType
+from typing import Self
 
 from trimaran.errors import Conflict, Denied
 from trimaran.store.entries import FIFO, FILE, FOLDER, HARDLINK, SYMLINK, Entry, Origin
@@ -30,7 +31,7 @@ class FolderWriter:
         self._open: list[tuple[str, int]] = [("", self._root)]
         self._folders: list[Entry] = []
 
-    def __enter__(self) -> FolderWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -284,7 +284,7 @@ class Archive:
             raise NotFound(f"read {descriptor.digest} in {self.path}: not there")
         yield _PlaceReader(self._fd, place or _Place(0, len(made or b"")), descriptor, made)
 
-    def ingest(self, media_type: str, expected: Descriptor | None = None) -> Any:  # noqa: ARG002 - the protocol's
+    def ingest(self, media_type: str, expected: Descriptor | None = None) -> Any:
         """An archive is not written into."""
         raise UsageError(f"write {media_type} into {self.path}: an archive is read only")
 

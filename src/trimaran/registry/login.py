@@ -63,7 +63,7 @@ class _Given(DockerConfig):
         super().__init__("", {})
         self._credential = credential
 
-    async def credential(self, host: str, repository: str = "") -> Credential | None:  # noqa: ARG002 - as its parent
+    async def credential(self, host: str, repository: str = "") -> Credential | None:
         return self._credential
 
 

@@ -74,7 +74,7 @@ def encode(header: Header) -> bytes:
     )
 
 
-def encode_fields(  # noqa: PLR0917 - the fields in the order of the block; called once per file
+def encode_fields(
     name: bytes,
     type_: bytes,
     mode: int,
@@ -112,7 +112,7 @@ def encode_fields(  # noqa: PLR0917 - the fields in the order of the block; call
     return _block(name, type_, mode, uid, gid, size, mtime, link, major, minor, prefix)
 
 
-def _block(  # noqa: PLR0917 - as above
+def _block(
     name: bytes,
     type_: bytes,
     mode: int,
@@ -182,7 +182,7 @@ def _split(name: bytes) -> tuple[bytes, bytes] | None:
     return name[:at], name[at + 1 :]
 
 
-def _pax_records(  # noqa: PLR0917 - as above
+def _pax_records(
     name: bytes, link: bytes, uid: int, gid: int, size: int, mtime: int, xattrs: Sequence[tuple[str, bytes]]
 ) -> dict[str, bytes]:
     records = {XATTR + key: value for key, value in xattrs}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from trimaran.cli.display.trace import SECOND, Trace
-from trimaran.snippet import snippet
 from trimaran.errors import Location
+from trimaran.snippet import snippet
 
 _YELLOW = "\x1b[33m"
 _RESET = "\x1b[0m"
