@@ -105,7 +105,7 @@ class Layers:
         self._pins.pin(f"layer:{layer}")
         self._lists.put(layer, entries, only_here=not self._places.row_lives(layer))
         if entries and not self._places.on_disk(layer):
-            self._places.contexts[layer] = origins
+            self._places.contexts.setdefault(layer, origins)  # a copy of a whole layer is that layer: origins in itself
         return layer
 
     async def add_upper(self, folder: str, parents: tuple[LayerId, ...], *, description: str = "") -> LayerId:
