@@ -149,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
         owner = self.server_of
         owner.requests.append(f"{self.command} {self.path}")
         if given := self.headers.get("Authorization"):
-            owner.credentials.append(base64.b64decode(given.removeprefix("Basic ")).decode())
+            owner.credentials.append(base64.b64decode(given.partition(" ")[2]).decode())
         if owner.redirect:
             self._send(302, {"Location": owner.redirect + self.path}, b"")
         elif owner.password and not any(word.endswith(":" + owner.password) for word in owner.credentials[-1:]):
