@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
 from trimaran.dockerfile import gotext
@@ -25,7 +26,7 @@ def copy_ignored_file(item: Copy, state: StageState, target: Target) -> Iterator
     patterns = target.ignored
     if item.source_stage or not patterns or any(pattern.startswith("!") for pattern in patterns):
         return
-    matcher = PatternMatcher(patterns)
+    matcher = _matcher(tuple(patterns))
     for text in item.sources:
         try:
             source = target.expander.word(text, state.env)
@@ -36,3 +37,9 @@ def copy_ignored_file(item: Copy, state: StageState, target: Target) -> Iterator
             continue
         if matcher.matches_or_parent(path):
             yield COPY_IGNORED_FILE.found(item.node, keyword="Add" if item.is_add else "Copy", path=gotext.quote(path))
+
+
+@functools.lru_cache(maxsize=2)
+def _matcher(patterns: tuple[str, ...]) -> PatternMatcher:
+    """Compiled once for all the copies of a file."""
+    return PatternMatcher(patterns)
