@@ -97,6 +97,7 @@ def test_call(context: Path, argv: tuple[str, ...], call: Call | None) -> None:
     assert options(*argv, ".").call == call
 
 
+@pytest.mark.usefixtures("context")
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
