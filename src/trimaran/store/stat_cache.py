@@ -23,6 +23,10 @@ T = TypeVar("T")
 RACY = 2_000_000_000
 """Nanoseconds."""
 
+_FEW = 200
+"""Files that are hashed in one thread, whatever there is."""
+_LITTLE = 8 << 20
+"""Bytes, likewise."""
 _SPAN = 400
 # Magic numbers of <linux/magic.h>: file systems whose stat values are kept by a kernel on a disk or in memory.
 _TRUSTED = frozenset({
@@ -124,17 +128,59 @@ def hash_folder_files(
             keys[path] = key if key is not None else folder.stat_key(path)
     cached = cache.look_up_all(keys)
     began = time.time_ns()
-    found: dict[str, Digest] = {}
-    hashed: list[tuple[StatKey, Digest]] = []
-    for path in wanted:
-        digest = cached.get(path)
-        if digest is None:
-            digest, after = folder.hash(cancel, path)
-            key = keys.get(path)
-            if key is not None and after == key:
-                hashed.append((key, digest))
-        found[path] = digest
-    cache.remember(hashed, began=began)
+    missing = [path for path in wanted if path not in cached]
+    hashed = _hash_all(cancel, folder, missing, keys)
+    cache.remember(((keys[path], digest) for path, (digest, kept) in hashed.items() if kept), began=began)
+    return {path: cached[path] if path in cached else hashed[path][0] for path in wanted}
+
+
+def _hash_all(
+    cancel: Cancel, folder: Folder, paths: list[str], keys: Mapping[str, StatKey]
+) -> dict[str, tuple[Digest, bool]]:
+    """path → (digest, whether the file is as its key says). Much to read is read by several threads: hashing and
+    reading let go of the interpreter's lock."""
+    much = len(paths) > _FEW or sum(keys[path].size for path in paths if path in keys) > _LITTLE
+    parts = _parts(paths, keys, os.cpu_count() or 1) if much else [paths]
+    if len(parts) < 2:
+        return _hash_some(cancel, folder, paths, keys)
+    from concurrent.futures import ThreadPoolExecutor
+
+    found: dict[str, tuple[Digest, bool]] = {}
+    with ThreadPoolExecutor(len(parts), thread_name_prefix="hash") as pool:
+        for part in pool.map(lambda some: _hash_apart(cancel, folder, some, keys), parts):
+            found.update(part)
+    return found
+
+
+def _parts(paths: list[str], keys: Mapping[str, StatKey], count: int) -> list[list[str]]:
+    """`paths` in order, cut where about equal numbers of bytes are on both sides; a small file counts as 32 KiB."""
+    weights = [max(keys[path].size if path in keys else 0, 1 << 15) for path in paths]
+    share = sum(weights) / count
+    parts: list[list[str]] = [[]]
+    filled = 0.0
+    for path, weight in zip(paths, weights, strict=True):
+        if filled >= share * len(parts) and len(parts) < count:
+            parts.append([])
+        parts[-1].append(path)
+        filled += weight
+    return parts
+
+
+def _hash_apart(
+    cancel: Cancel, folder: Folder, paths: list[str], keys: Mapping[str, StatKey]
+) -> dict[str, tuple[Digest, bool]]:
+    """As `_hash_some`, by a descriptor of its own: a Folder keeps the last folder it was asked in open."""
+    with Folder(folder.path, os.dup(folder.fd)) as own:
+        return _hash_some(cancel, own, paths, keys)
+
+
+def _hash_some(
+    cancel: Cancel, folder: Folder, paths: list[str], keys: Mapping[str, StatKey]
+) -> dict[str, tuple[Digest, bool]]:
+    found = {}
+    for path in paths:
+        digest, after = folder.hash(cancel, path)
+        found[path] = (digest, after == keys.get(path))
     return found
 
 
