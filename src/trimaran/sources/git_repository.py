@@ -1,6 +1,6 @@
 """A remote repository as a bare one in the store: refs are asked for, commits fetched as shallow as the server allows.
 
-One folder per remote, `git/<digest of its URL>`, shared by all builds under a lock. Law: what is fetched is named by
+One folder per remote, shared by all builds under a lock (store/repositories). Law: what is fetched is named by
 its object name; a ref only says which. So what is read is what was checked, whatever the server says next (T39).
 """
 
@@ -14,12 +14,11 @@ import msgspec
 
 from trimaran import aio
 from trimaran.aio import Cancel
-from trimaran.digest import Digest
 from trimaran.errors import Corrupt, NotFound
 from trimaran.sources.git_command import Git, GitFailed
 from trimaran.sources.git_tree import MODULES, TREE, Advertised, Node, candidates, choose, parse_listing, within
 from trimaran.sources.git_url import Remote, is_commit_sha
-from trimaran.store.locks import locked
+from trimaran.store.repositories import hold
 from trimaran.store.store import Store
 
 KEPT = "refs/trimaran/"
@@ -55,11 +54,9 @@ class Repository:
         environment: Mapping[str, str] = os.environ,
     ) -> AsyncIterator[Repository]:
         """The repository for `remote`, for one process at a time."""
-        name = Digest.of(remote.bare.encode()).hex
-        folder = os.path.join(store.root, "git", name)
-        async with locked(os.path.join(store.root, "locks", "git-" + name)):
+        async with hold(store.root, remote.bare) as folder:
             git = Git(folder=folder, remote=remote, agent=agent, authorization=authorization, inherited=environment)
-            if await aio.in_thread(_make_folder, folder):
+            if await aio.in_thread(_is_empty, folder):
                 await git.run("init", "--quiet", "--bare", "--template=", what="make a git repository")
             yield cls(git)
 
@@ -180,11 +177,8 @@ class Repository:
         return int(text) * 1_000_000_000
 
 
-def _make_folder(cancel: Cancel, folder: str) -> bool:
-    """True when there is no repository in it yet. Its time tells when it was last used."""
+def _is_empty(cancel: Cancel, folder: str) -> bool:
     cancel.check()
-    os.makedirs(folder, 0o700, exist_ok=True)
-    os.utime(folder)
     return not os.path.exists(os.path.join(folder, "HEAD"))
 
 

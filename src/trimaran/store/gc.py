@@ -16,7 +16,7 @@ import msgspec
 
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
-from trimaran.store import cache_mounts
+from trimaran.store import cache_mounts, repositories
 from trimaran.store.database import Database, marks
 from trimaran.store.failpoints import reached
 from trimaran.store.last_use import LastUse
@@ -24,7 +24,7 @@ from trimaran.store.locks import guarded
 from trimaran.store.pins import live_pins
 from trimaran.store.prune import PruneOptions, candidates, keep_bytes
 from trimaran.store.removal import remove_tree
-from trimaran.store.usage import CACHE_MOUNT, UsageRecord, usage
+from trimaran.store.usage import CACHE_MOUNT, GIT_REPOSITORY, UsageRecord, usage
 
 
 class Collector:
@@ -54,7 +54,7 @@ class Collector:
             chosen = free if keep is None else free[:1]
             if not chosen:
                 break
-            for record in (*self._delete(cancel, chosen), *self._delete_cache_mounts(cancel, chosen)):
+            for record in (*self._delete(cancel, chosen), *self._delete_folders(cancel, chosen)):
                 total -= record.size
                 yield record
             gone = {record.id for record in chosen}
@@ -71,7 +71,7 @@ class Collector:
         return {parent for (parents,) in rows for parent in parents.split()}
 
     def _delete(self, cancel: Cancel, chosen: list[UsageRecord]) -> Iterator[UsageRecord]:
-        chosen = [record for record in chosen if record.type != CACHE_MOUNT]
+        chosen = [record for record in chosen if record.type not in (CACHE_MOUNT, GIT_REPOSITORY)]
         names = [record.id for record in chosen]
         self._database.write_now(
             lambda connection: connection.executemany(
@@ -90,8 +90,12 @@ class Collector:
         reached("gc files")
         yield from freed
 
-    def _delete_cache_mounts(self, cancel: Cancel, chosen: list[UsageRecord]) -> Iterator[UsageRecord]:
+    def _delete_folders(self, cancel: Cancel, chosen: list[UsageRecord]) -> Iterator[UsageRecord]:
+        """What is no layer."""
         for record in chosen:
+            if record.type == GIT_REPOSITORY and (path := repositories.condemn(self._root, record.id)) is not None:
+                remove_tree(cancel, path)
+                yield record
             if record.type == CACHE_MOUNT and (path := cache_mounts.condemn(self._root, record.id)) is not None:
                 self._database.execute("DELETE FROM fast.used WHERE kind=? AND id=?", (cache_mounts.KIND, record.id))
                 remove_tree(cancel, path)
@@ -149,6 +153,7 @@ class Collector:
         for path in trash:
             remove_tree(cancel, path)
         cache_mounts.sweep(cancel, self._root)
+        repositories.sweep(cancel, self._root)
 
     def _sweep_blob_files(self, cancel: Cancel, pins: set[str]) -> None:
         folder = os.path.join(self._root, "blobs")

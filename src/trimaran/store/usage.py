@@ -10,6 +10,7 @@ import msgspec
 
 from trimaran.aio import Cancel
 from trimaran.solver.protocols import CacheRecord
+from trimaran.store import repositories
 from trimaran.store.cache_mounts import listed
 from trimaran.store.database import Database
 from trimaran.store.last_use import LAYER, LastUse
@@ -21,6 +22,7 @@ REGULAR = "regular"
 INTERNAL = "internal"
 SOURCE_LOCAL = "source.local"
 CACHE_MOUNT = "exec.cachemount"
+GIT_REPOSITORY = "source.git.checkout"
 
 
 class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +73,7 @@ def usage(cancel: Cancel, root: str, database: Database, last_use: LastUse) -> l
             )
         )
     records += _cache_mounts(cancel, root, last_use)
+    records += _repositories(cancel, root)
     return sorted(records, key=lambda record: (-record.size, record.id))
 
 
@@ -88,6 +91,22 @@ def _cache_mounts(cancel: Cancel, root: str, last_use: LastUse) -> list[UsageRec
             description=mount.description,
         )
         for mount in listed(cancel, root, last_use)
+    ]
+
+
+def _repositories(cancel: Cancel, root: str) -> list[UsageRecord]:
+    return [
+        UsageRecord(
+            id=kept.name,
+            created=kept.created,
+            last_used=kept.last_used,
+            size=kept.size,
+            in_use=kept.in_use,
+            mutable=True,
+            type=GIT_REPOSITORY,
+            description=f"git repository {kept.remote}",
+        )
+        for kept in repositories.listed(cancel, root)
     ]
 
 
