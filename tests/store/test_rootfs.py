@@ -318,3 +318,20 @@ def test_deletions_of_nothing_are_not_seen(stacks):
             assert os.listdir(mounted.path + "/only") == ["here"]
 
     stacks(work)
+
+
+def test_a_layer_that_comes_twice_is_shown_once(stacks):
+    """Two equal steps give the same layer twice; overlayfs refuses a folder that comes twice."""
+
+    async def work(store):
+        lower = await store.layers.add(*layer_of({"f": b"lower", "gone": b"1"}, entry("d", FOLDER, 0o755)))
+        upper = await store.layers.add(*layer_of({"f": b"upper"}, entry("gone", WHITEOUT, 0)))
+        for stack, shown in (((lower, upper, lower), {"d", "f", "gone"}), ((upper, lower, upper), {"d", "f"})):
+            rootfs = Rootfs(stack)
+            tree = await store.roots.tree(rootfs)
+            async with store.roots.mount(rootfs, writable=True) as mounted:
+                assert set(os.listdir(mounted.path)) == shown == set(tree.children(""))
+                with open(os.path.join(mounted.path, "f"), "rb") as file:
+                    assert file.read() == (b"lower" if stack[-1] == lower else b"upper")
+
+    stacks(work)

@@ -159,6 +159,10 @@ class _Entered:
 
 
 def _stacked(rootfs: Rootfs) -> tuple[LayerId, ...]:
-    """The layers that have something in them."""
+    """The layers that have something in them, each once.
+
+    Two equal steps give one layer, but overlayfs refuses a folder that comes twice; its topmost place decides alone.
+    """
     nothing = LayerId(EMPTY.digest)
-    return tuple(layer for layer in rootfs.layers if layer != nothing)
+    topmost = dict.fromkeys(layer for layer in reversed(rootfs.layers) if layer != nothing)
+    return tuple(reversed(topmost))
