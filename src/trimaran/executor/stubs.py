@@ -1,4 +1,4 @@
-"""Mount points that a runtime makes in a rootfs and that must not end in the layer.
+"""Mount points that are made in a rootfs and that must not end in the layer.
 
 A file or folder that did not exist before the step, and afterwards still is empty, goes away again, with its parents
 that did not exist either; the times of the folder it lay in are put back. As BuildKit does for Dockerfiles: the list is
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
+from trimaran.executor.spec import Mount
 from trimaran.linux import paths
 
 _ALWAYS = ("/etc/resolv.conf", "/etc/hosts")
@@ -30,6 +31,36 @@ def vanishing(rootfs: str | int, targets: Iterable[str] = ()) -> Iterator[None]:
             remove(root, missing)
     finally:
         os.close(root)
+
+
+def make(rootfs: str, mounts: Sequence[Mount]) -> None:
+    """Make the mount points that are missing, by descriptors inside the rootfs: runtimes differ in what they can make.
+
+    `mounts` in the order of their targets, which are real places. One inside another mount is left to the runtime, and
+    so is what cannot be made: it says why.
+    """
+    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for number, mount in enumerate(mounts):
+            if any(mount.target.startswith(f"{above.target}/") for above in mounts[:number]):
+                continue
+            with suppress(OSError):
+                _make_one(root, mount.target.strip("/"), is_folder=mount.kind == "tmpfs" or os.path.isdir(mount.source))
+    finally:
+        os.close(root)
+
+
+def _make_one(root: int, path: str, *, is_folder: bool) -> None:
+    above, _, name = path.rpartition("/")
+    paths.make_folders(root, path if is_folder else above, 0o755, (0, 0))
+    if is_folder:
+        return
+    folder = paths.open_beneath(root, above or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(name, flags, 0o644, dir_fd=folder))
+    finally:
+        os.close(folder)
 
 
 def absent(root: int, targets: Iterable[str]) -> tuple[str, ...]:

@@ -9,11 +9,11 @@ from contextlib import suppress
 
 from trimaran.errors import NotFound, StepFailed
 from trimaran.events import Progress
+from trimaran.executor import stubs
 from trimaran.executor.examine import is_emulated
 from trimaran.executor.runtime import Exit
 from trimaran.executor.spec import DEFAULT_HOSTNAME, DEFAULT_SHM_SIZE, ExecSpec, HostAlias, Network, Security, Ulimit
 from trimaran.executor.spec import Mount as SpecMount
-from trimaran.executor.stubs import vanishing
 from trimaran.graph.ops import ExecOp, NetMode, SecurityMode
 from trimaran.graph.vertex import Vertex
 from trimaran.linux import paths
@@ -118,7 +118,8 @@ class ExecStep:
             progress.log(data, stream)
 
         _make_missing_folders(mounted.path, spec)
-        with vanishing(mounted.path, (mount.target for mount in spec.mounts)):
+        with stubs.vanishing(mounted.path, (mount.target for mount in spec.mounts)):
+            stubs.make(mounted.path, spec.mounts)
             exit_status = await self._context.sandbox.run(spec, mounted.path, output=output)
         if self._context.sandbox.networks.warning:
             progress.warn(self._context.sandbox.networks.warning)

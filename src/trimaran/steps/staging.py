@@ -21,7 +21,7 @@ from trimaran.graph.ops import Mount, MountType
 from trimaran.linux import mounts, paths
 from trimaran.steps.context import StepContext
 from trimaran.steps.forwarding import forwarded
-from trimaran.steps.mounts import Cache, Prepared, Shown, agent_id
+from trimaran.steps.mounts import Cache, Prepared, agent_id
 
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -34,7 +34,7 @@ async def staged(
     if not prepared.mounts:
         yield ()
         return
-    await aio.in_thread(_check_targets, rootfs, prepared.mounts)
+    places = await aio.in_thread(_places, rootfs, prepared.mounts)
     async with AsyncExitStack() as stack:
         roots = await _mounted_roots(prepared, context, stack)
         folder = context.store.pins.temporary("mounts")
@@ -43,9 +43,9 @@ async def staged(
             if mount.type == MountType.SSH and mount.ssh is not None:
                 socket = forwarded(opened, str(number), agent_id(mount), mount.ssh, context.agents)
                 await stack.enter_async_context(socket)
-        made = await aio.in_thread(_stage, folder, opened, prepared, caches, roots)
-        stack.enter_context(_no_stubs_in_caches(prepared, caches))
-        yield made
+        made = await aio.in_thread(_stage, folder, opened, prepared, caches, roots, places)
+        stack.enter_context(_no_stubs_in_caches(prepared, caches, places))
+        yield tuple(sorted(made, key=lambda mount: mount.target))
 
 
 @contextmanager
@@ -82,37 +82,39 @@ async def _mounted_roots(prepared: Prepared, context: StepContext, stack: AsyncE
 
 
 def _stage(
-    cancel: Cancel, folder: str, opened: int, prepared: Prepared, caches: dict[Cache, str], roots: dict[Mount, str]
-) -> tuple[SpecMount, ...]:
+    cancel: Cancel,
+    folder: str,
+    opened: int,
+    prepared: Prepared,
+    caches: dict[Cache, str],
+    roots: dict[Mount, str],
+    places: dict[Mount, str],
+) -> list[SpecMount]:
     made = []
     for number, mount in enumerate(prepared.mounts):
         cancel.check()
-        target = absolute(mount.dest)
-        place = f"{folder}/{number}"
+        source = f"{folder}/{number}"
+        target = places[mount]
         if mount.type == MountType.TMPFS:
             size = mount.tmpfs_size or None
             made.append(SpecMount(target=target, kind="tmpfs", size=size, readonly=mount.readonly))
-        elif mount.type == MountType.SECRET:
-            _write_secret(opened, str(number), mount, prepared.secrets[mount])
-            made.append(SpecMount(target=target, source=place, readonly=True, executable=False))
-        elif mount.type == MountType.SSH:
-            made.append(SpecMount(target=target, source=place, readonly=True, executable=False))
-        elif mount.type == MountType.CACHE:
-            _bind(caches[prepared.caches[mount]], Shown(prepared.shown[mount].rootfs, "", True), place)
-            made.append(SpecMount(target=target, source=place, readonly=mount.readonly))
+            continue
+        if mount.type in (MountType.SECRET, MountType.SSH):
+            if mount.type == MountType.SECRET:
+                _write_secret(opened, str(number), mount, prepared.secrets[mount])
+            made.append(SpecMount(target=target, source=source, readonly=True, executable=False))
+            continue
+        if mount.type == MountType.CACHE:
+            _bind(caches[prepared.caches[mount]], "", source)
         else:
-            _bind(roots[mount], prepared.shown[mount], place)
-            made.append(SpecMount(target=target, source=place, readonly=mount.readonly))
-    return tuple(made)
+            _bind(roots[mount], prepared.shown[mount].path, source)
+        made.append(SpecMount(target=target, source=source, readonly=mount.readonly))
+    return made
 
 
-def absolute(dest: str) -> str:
-    return dest if dest.startswith("/") else f"/{dest}"
-
-
-def _bind(root: str, shown: Shown, place: str) -> None:
-    """Bind what is shown of `root` to `place`, from its descriptor."""
-    fd = open_shown(root, shown.path)
+def _bind(root: str, path: str, place: str) -> None:
+    """Bind `path` of a mounted root to `place`, from its descriptor."""
+    fd = open_shown(root, path)
     try:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             os.mkdir(place, 0o700)
@@ -161,9 +163,13 @@ def give(place: int | str, uid: int, gid: int, mode: int, what: str) -> None:
         ) from error
 
 
-def _check_targets(cancel: Cancel, rootfs: str, wanted: Sequence[Mount]) -> None:
-    """Refuse to cover /proc, through which a runtime could be led astray (CVE-2019-19921), also by way of a symlink."""
+def _places(cancel: Cancel, rootfs: str, wanted: Sequence[Mount]) -> dict[Mount, str]:
+    """Where each target really is, symlinks of the image followed inside it: the runtime meets none then.
+
+    Denied for / and for /proc, by way of whose files a runtime could be led astray (CVE-2019-19921).
+    """
     root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    found = {}
     try:
         for mount in wanted:
             cancel.check()
@@ -171,20 +177,21 @@ def _check_targets(cancel: Cancel, rootfs: str, wanted: Sequence[Mount]) -> None
                 place = paths.real_place(root, mount.dest)
             except OSError as error:
                 raise Denied(f"mount at {mount.dest}: {error.strerror}") from error
-            if place.partition("/")[0] == "proc" or not place:
+            if place.partition("/")[0] in {"", "proc"}:
                 raise Denied(f"mount at {mount.dest}: it leads to /{place}", hint="choose another target")
+            found[mount] = f"/{place}"
     finally:
         os.close(root)
+    return found
 
 
 @contextmanager
-def _no_stubs_in_caches(prepared: Prepared, caches: dict[Cache, str]) -> Iterator[None]:
+def _no_stubs_in_caches(prepared: Prepared, caches: dict[Cache, str], places: dict[Mount, str]) -> Iterator[None]:
     """A mount inside a cache mount needs a place in it, which shall not stay there."""
-    targets = [absolute(mount.dest) for mount in prepared.mounts]
     with ExitStack() as stack:
         for mount, cache in prepared.caches.items():
-            above = absolute(mount.dest).rstrip("/") + "/"
-            inner = [target[len(above) :] for target in targets if target.startswith(above)]
+            above = f"{places[mount]}/"
+            inner = [place.removeprefix(above) for place in places.values() if place.startswith(above)]
             if inner and not mount.readonly:
                 root = os.open(caches[cache], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
                 stack.callback(os.close, root)
@@ -203,4 +210,4 @@ def copy_shown(cancel: Cancel, root: str, path: str, folder: str) -> None:
         os.close(fd)
 
 
-__all__ = ["absolute", "copy_shown", "give", "open_shown", "staged"]
+__all__ = ["copy_shown", "give", "open_shown", "staged"]
