@@ -34,6 +34,8 @@ TABLE: Mapping[str, Row] = {
     "ls": ("ls", BUILDERS, "List builder instances"),
     "inspect": ("inspect_builder", BUILDERS, "Inspect current builder instance"),
     "du": ("du", BUILDERS, "Disk usage"),
+    "cache-mounts ls": ("cache_mounts_ls", BUILDERS, "List cache mounts"),
+    "cache-mounts rm": ("cache_mounts_rm", BUILDERS, "Remove cache mounts"),
     "prune": ("prune", BUILDERS, "Remove build cache"),
     "binfmt": ("binfmt", SETUP, "Register emulators, so that images of other platforms can be built and run"),
     "plugin install": ("plugin_install", SETUP, "Make docker's build and buildx commands run on Trimaran"),
@@ -47,6 +49,7 @@ TABLE: Mapping[str, Row] = {
 GROUPS: Mapping[str, str] = {
     "dockerfile": "Look at Dockerfiles",
     "imagetools": "Commands to work on images in registry",
+    "cache-mounts": "What RUN --mount=type=cache keeps between builds",
     "plugin": "Stand in for Docker's buildx plugin",
 }
 
