@@ -176,3 +176,26 @@ def test_what_is_not_there(trimaran, context, web, git_server, tmp_path):
     assert "404" in trimaran("build", "--progress", "plain", context, exit_code=1).stderr
     context.dockerfile(f"FROM scratch\nADD {git_server.url('none')} /\n")
     assert "not found" in trimaran("build", "--progress", "plain", context, exit_code=1).stderr
+
+
+def test_tls_by_the_system_trust_store(trimaran, context, authority, tmp_path):
+    """What the machine does not trust is refused, by both; SSL_CERT_FILE is the machine's trust store."""
+    with WebServer(authority).serving() as web, GitServer(tmp_path / "tls", authority).serving() as server:
+        web.files["/file.txt"] = b"by tls\n"
+        copy = server.repository("app")
+        copy.write("read/me", "by tls\n")
+        copy.commit()
+        for source in (web.url("/file.txt"), server.url("app")):
+            context.dockerfile(f"FROM scratch\nADD {source} /\n")
+            failed = trimaran("build", "--progress", "plain", context, exit_code=1)
+            assert "certificate" in failed.stderr
+            out, _ = build(trimaran, context, tmp_path, env={"SSL_CERT_FILE": str(authority.ca)})
+            assert "by tls\n" in [content for _, content in shown(out).values()]
+
+
+def test_a_proxy_of_the_environment(trimaran, context, web, git_server, app, tmp_path):
+    """Names that only the proxy knows. Here the servers are their own proxies: they are asked for whole URLs."""
+    web.files["http://files.test/file.txt"] = b"by proxy\n"
+    context.dockerfile("FROM scratch\nADD http://files.test/file.txt /\n")
+    out, _ = build(trimaran, context, tmp_path, env={"HTTP_PROXY": web.url("")})
+    assert shown(out)["file.txt"][1] == "by proxy\n"

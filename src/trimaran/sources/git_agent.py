@@ -42,7 +42,6 @@ async def agent_socket(agents: Agents, folder: str) -> AsyncIterator[str]:
     if not agents.has(AGENT):
         yield ""
         return
-    path = os.path.join(folder, "agent")
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     writers: set[asyncio.StreamWriter] = set()
 
@@ -55,7 +54,8 @@ async def agent_socket(agents: Agents, folder: str) -> AsyncIterator[str]:
             writer.close()
 
     try:
-        server = await asyncio.start_unix_server(serve, f"/proc/self/fd/{handle}/agent")  # socket addresses are short
+        path = f"/proc/{os.getpid()}/fd/{handle}/agent"  # socket addresses are short
+        server = await asyncio.start_unix_server(serve, path)
         try:
             os.chmod(path, 0o600)
             yield path
@@ -64,9 +64,9 @@ async def agent_socket(agents: Agents, folder: str) -> AsyncIterator[str]:
             for writer in writers:
                 writer.close()
     finally:
-        os.close(handle)
         with suppress(OSError):
-            os.unlink(path)
+            os.unlink("agent", dir_fd=handle)
+        os.close(handle)
 
 
 async def _join(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, agents: Agents) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import os
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from stage.certificates import Authority
 
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
@@ -89,9 +92,11 @@ class WorkingCopy:
 class GitServer:
     """Serves every repository `name` below `folder` as `/name.git`; notes requests and credentials it is given."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, authority: Authority | None = None) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self.authority = authority
+        """TLS is spoken with its certificate."""
         self.requests: list[str] = []
         self.credentials: list[str] = []
         self.password = ""
@@ -103,7 +108,7 @@ class GitServer:
         return WorkingCopy(self.folder / name)
 
     def url(self, name: str, *, user: str = "") -> str:
-        return f"http://{user}{'@' if user else ''}127.0.0.1:{self.port}/{name}.git"
+        return f"http{'s' if self.authority else ''}://{user}{'@' if user else ''}127.0.0.1:{self.port}/{name}.git"
 
     @contextmanager
     def serving(self) -> Iterator[GitServer]:
@@ -113,6 +118,10 @@ class GitServer:
             server_of = owner
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if self.authority is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.authority.certificate, self.authority.key)
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
+
+from stage.certificates import Authority
 
 MODIFIED = "Wed, 21 Oct 2015 07:28:00 GMT"
 MODIFIED_SECONDS = 1445412480
@@ -22,7 +25,9 @@ class Asked(NamedTuple):
 class WebServer:
     """`files`: path → content; `headers`: path → more headers (an ETag of "" means none)."""
 
-    def __init__(self) -> None:
+    def __init__(self, authority: Authority | None = None) -> None:
+        self.authority = authority
+        """TLS is spoken with its certificate."""
         self.files: dict[str, bytes] = {}
         self.headers: dict[str, dict[str, str]] = {}
         self.redirects: dict[str, str] = {}
@@ -35,7 +40,7 @@ class WebServer:
         """This many of the next bodies end in the middle."""
 
     def url(self, path: str, *, user: str = "") -> str:
-        return f"http://{user}{'@' if user else ''}127.0.0.1:{self.port}{path}"
+        return f"http{'s' if self.authority else ''}://{user}{'@' if user else ''}127.0.0.1:{self.port}{path}"
 
     @property
     def statuses(self) -> list[int]:
@@ -49,6 +54,10 @@ class WebServer:
             server_of = owner
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if self.authority is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(self.authority.certificate, self.authority.key)
+            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
