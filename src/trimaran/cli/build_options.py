@@ -132,7 +132,8 @@ def _is_off(text: str) -> bool:
 
 
 def _is_remote(context: str) -> bool:
-    return context.startswith(("git@", "github.com/"))
+    """`user@host:path`, or GitHub's name without a scheme: both could be paths, and are where there is such a path."""
+    return context.startswith("github.com/") or ("@" in context.partition(":")[0] and ":" in context)
 
 
 def _check_folder(context: str) -> None:

@@ -141,7 +141,7 @@ class BuildLog:
         )
         record = BuildRecord(
             build_id=self.build_id,
-            name=", ".join(self._request.names) or dict(self._request.folders).get("context", ""),
+            name=", ".join(self._request.names) or _context(self._request),
             started=self._started,
             completed=time.time_ns(),
             status=status,
@@ -150,6 +150,15 @@ class BuildLog:
         )
         with open(f"{self.folder}/record.json", "wb") as file:
             file.write(msgspec.json.encode(record))
+
+
+def _context(request: BuildRequest) -> str:
+    """Where what is built lies; of a URL no credentials."""
+    if request.frontend.context_url:
+        from trimaran.registry.errors import redact
+
+        return redact(request.frontend.context_url)
+    return dict(request.folders).get("context", "")
 
 
 def builds(root: str) -> list[BuildRecord]:
