@@ -8,7 +8,7 @@ import pytest
 from contracts import blobs as contract
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, NotFound, Unavailable
-from trimaran.oci.blobs import read_all
+from trimaran.oci.blobs import copy_to, read_all
 from trimaran.oci.descriptor import Descriptor
 from trimaran.store.store import open_store
 
@@ -90,6 +90,51 @@ def test_damage_is_corrupt_and_then_a_miss(store, run, damage):
     assert not run(store.content.has(descriptor))
     store.content.put(b"hello", TEXT)
     assert run(read_all(store.content, descriptor)) == b"hello"
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["just written", "of an earlier build"])
+@pytest.mark.parametrize("into", ["file", "appended", "pipe"])
+def test_a_blob_copies_itself(tmp_path, run, again, into):
+    data = os.urandom(3 << 20) if into != "pipe" else b"for a pipe"
+    counted = []
+    with open_store(str(tmp_path / "store")) as store:
+        descriptor = run(ingest(store.content, data))
+        if not again:
+            assert copied(store, run, descriptor, tmp_path / "copy", into, counted) == data
+    if again:
+        with open_store(str(tmp_path / "store")) as store:
+            assert copied(store, run, descriptor, tmp_path / "copy", into, counted) == data
+    assert sum(counted) == len(data)
+
+
+def test_a_damaged_blob_of_an_earlier_build_is_not_copied_as_whole(tmp_path, run):
+    with open_store(str(tmp_path / "store")) as store:
+        descriptor = store.content.put(b"hello", TEXT)
+    with open_store(str(tmp_path / "store")) as store:
+        with open(store.content.path(descriptor.digest), "wb") as file:
+            file.write(b"hellO")
+        with pytest.raises(Corrupt):
+            copied(store, run, descriptor, tmp_path / "copy", "file", [])
+
+
+def copied(store, run, descriptor, path, into, counted):
+    async def main(fd):
+        async with store.content.read(descriptor) as reader:
+            assert await copy_to(reader, fd, counted.append)
+
+    if into == "pipe":
+        read_end, write_end = os.pipe()
+        run(main(write_end))
+        os.close(write_end)
+        with open(read_end, "rb") as file:
+            return file.read()
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if into == "appended" else 0)
+    fd = os.open(path, flags, 0o600)
+    try:
+        run(main(fd))
+    finally:
+        os.close(fd)
+    return path.read_bytes()
 
 
 def test_a_blob_whose_file_is_gone_is_a_miss(store, run):

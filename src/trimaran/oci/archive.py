@@ -21,7 +21,7 @@ from trimaran.errors import Corrupt, NotFound, Unavailable, UsageError
 from trimaran.oci import documents, media_types
 from trimaran.oci import index as indexes
 from trimaran.oci import manifest as manifests
-from trimaran.oci.blobs import CHUNK, Blobs
+from trimaran.oci.blobs import CHUNK, Blobs, Reader, copy_to
 from trimaran.oci.copy import Content, content_of
 from trimaran.oci.descriptor import Descriptor
 from trimaran.oci.layout import VERSION, check_version, encode_index, named
@@ -66,8 +66,7 @@ async def write_archive(
             await output.write(data)
         else:
             async with blobs.read(data) as reader:
-                while chunk := await reader.read(CHUNK):
-                    await output.write(chunk)
+                await output.copy(reader)
         await output.write(padding(size))
     await output.write(END)
     await output.flush()
@@ -108,6 +107,17 @@ class _Output:
         if self._size >= CHUNK:
             await self.flush()
 
+    async def copy(self, reader: Reader) -> None:
+        """All that is to be read."""
+        await self.flush()
+        try:
+            if await copy_to(reader, self._fd, self._count or _nobody):
+                return
+        except OSError as error:
+            raise _unwritten(error) from None
+        while chunk := await reader.read(CHUNK):
+            await self.write(chunk)
+
     async def flush(self) -> None:
         parts, self._parts, self._size = self._parts, [], 0
         await aio.in_thread(self._write, parts)
@@ -120,9 +130,17 @@ class _Output:
                 while view:
                     view = view[os.write(self._fd, view) :]
             except OSError as error:
-                raise Unavailable(f"write archive: {(error.strerror or str(error)).lower()}") from None
+                raise _unwritten(error) from None
             if self._count is not None:
                 self._count(len(part))
+
+
+def _unwritten(error: OSError) -> Unavailable:
+    return Unavailable(f"write archive: {(error.strerror or str(error)).lower()}")
+
+
+def _nobody(_size: int) -> None:
+    """Is told of bytes."""
 
 
 def _docker_manifest(content: Content, names: tuple[str, ...]) -> bytes:

@@ -5,6 +5,7 @@ The contract every member is checked against by tests/contracts/blobs.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -56,6 +57,18 @@ def is_present(sink: Sink) -> bool:
     return bool(getattr(sink, "present", False))
 
 
+async def copy_to(reader: Reader, fd: int, count: Callable[[int], object]) -> bool:
+    """Write the whole blob to an open file or pipe, at its position, telling `count` of bytes; OSError when that fails.
+
+    A reader that can do it better than by `read` has a method `copy_to`; without one nothing is done: False.
+    """
+    method = getattr(reader, "copy_to", None)
+    if method is None:
+        return False
+    await method(fd, count)
+    return True
+
+
 async def read_all(blobs: Blobs, descriptor: Descriptor, *, limit: int = 16 << 20) -> bytes:
     """A small document whole, verified; Corrupt when it is (declared) larger than `limit` bytes."""
     from trimaran.errors import Corrupt
@@ -69,4 +82,4 @@ async def read_all(blobs: Blobs, descriptor: Descriptor, *, limit: int = 16 << 2
     return b"".join(parts)
 
 
-__all__ = ["CHUNK", "Blobs", "Digest", "Reader", "Sink", "is_present", "read_all"]
+__all__ = ["CHUNK", "Blobs", "Digest", "Reader", "Sink", "copy_to", "is_present", "read_all"]

@@ -27,6 +27,11 @@ UNCOMPRESSED = "uncompressed"
 BLOCK = 1 << 20
 """Bytes of content one thread compresses on its own: a constant, because it shows in the result."""
 
+_SAMPLES, _SAMPLE = 4, 8 << 10
+"""A block of which none of so many samples (bytes each) gets smaller is stored as it is: archives, pictures, keys."""
+_STORED = 0xFFFF
+"""Bytes in a stored block of deflate (RFC 1951, 3.2.4)."""
+
 _OCI = {UNCOMPRESSED: media_types.OCI_LAYER, GZIP: media_types.OCI_LAYER_GZIP, ZSTD: media_types.OCI_LAYER_ZSTD}
 _DOCKER = {
     UNCOMPRESSED: media_types.DOCKER_LAYER,
@@ -70,7 +75,7 @@ class Compression(msgspec.Struct, frozen=True):
     def identity(self) -> str:
         """Names the encoder and all that decides its bytes; equal identity and content: equal blob."""
         if self.kind == GZIP:
-            return f"gzip-{_deflate_library()}-1/{_deflate_level(self.level)}"
+            return f"gzip-{_deflate_library()}-2/{_deflate_level(self.level)}"
         if self.kind == ZSTD:
             from zstandard import ZSTD_VERSION
 
@@ -133,7 +138,7 @@ class _PlainWriter:
 class _GzipWriter:
     """One gzip member of blocks that were compressed apart, each ended by a full flush (RFC 1951, 1952)."""
 
-    __slots__ = ("_buffer", "_cancel", "_crc", "_deflate", "_running", "_size", "_write")
+    __slots__ = ("_cancel", "_crc", "_deflate", "_running", "_size", "_waiting", "_waits", "_write")
 
     def __init__(self, cancel: Cancel, write: Callable[[bytes], object], level: int | None) -> None:
         self._cancel = cancel
@@ -141,7 +146,8 @@ class _GzipWriter:
         self._deflate = _deflater(level)
         self._crc = 0
         self._size = 0
-        self._buffer = bytearray()
+        self._waiting: list[bytes] = []
+        self._waits = 0
         self._running: deque[Future[bytes]] = deque()
         write(_GZIP_HEAD)
 
@@ -149,11 +155,16 @@ class _GzipWriter:
         self._cancel.check()
         self._crc = _crc32(data, self._crc)
         self._size += len(data)
-        self._buffer += data
-        while len(self._buffer) >= BLOCK:
-            block = bytes(memoryview(self._buffer)[:BLOCK])
-            del self._buffer[:BLOCK]
-            self._start(block)
+        self._waiting.append(data)
+        self._waits += len(data)
+        if self._waits < BLOCK:
+            return
+        whole = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
+        for start in range(0, self._waits - BLOCK + 1, BLOCK):
+            self._start(whole if self._waits == BLOCK else whole[start : start + BLOCK])
+        rest = whole[self._waits - self._waits % BLOCK :]
+        self._waiting = [rest] if rest else []
+        self._waits = len(rest)
 
     def _start(self, block: bytes) -> None:
         if len(self._running) >= 2 * _THREADS:
@@ -161,9 +172,9 @@ class _GzipWriter:
         self._running.append(_threads().submit(self._deflate, block))
 
     def close(self) -> None:
-        if self._buffer:
-            self._start(bytes(self._buffer))
-            self._buffer.clear()
+        if self._waiting:
+            self._start(b"".join(self._waiting))
+            self._waiting.clear()
         while self._running:
             self._cancel.check()
             self._write(self._running.popleft().result())
@@ -197,11 +208,31 @@ def _deflater(level: int | None) -> Callable[[bytes], bytes]:
         library = isal_zlib
 
     def deflate(block: bytes) -> bytes:
+        if own and _is_dense(block, library, own):
+            return _stored(block)
         encoder = library.compressobj(own, zlib.DEFLATED, -15)
         result: bytes = encoder.compress(block) + encoder.flush(zlib.Z_FULL_FLUSH)
         return result
 
     return deflate
+
+
+def _is_dense(block: bytes, library: Any, level: int) -> bool:
+    """Whether compressing would be in vain, told by samples from all over the block."""
+    step = len(block) // _SAMPLES
+    if step < 2 * _SAMPLE:
+        return False
+    pieces = (block[at : at + _SAMPLE] for at in range(0, step * _SAMPLES, step))
+    return all(len(library.compress(piece, level, -15)) >= _SAMPLE for piece in pieces)
+
+
+def _stored(block: bytes) -> bytes:
+    parts: list[bytes] = []
+    for start in range(0, len(block), _STORED):
+        piece = block[start : start + _STORED]
+        size = len(piece)
+        parts += (b"\0", size.to_bytes(2, "little"), (size ^ 0xFFFF).to_bytes(2, "little"), piece)
+    return b"".join(parts)
 
 
 def _crc32(data: bytes, value: int) -> int:

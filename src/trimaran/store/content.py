@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 
 from trimaran import aio
@@ -37,6 +37,8 @@ class Content:
         self._collector = os.path.join(root, "gc.lock")
         self._database = database
         self._pins = pins
+        self.written: set[Digest] = set()
+        """Blobs whose bytes this process has written, hashed and synced itself."""
 
     def __repr__(self) -> str:
         return f"Content({self._root!r})"
@@ -77,6 +79,7 @@ class Content:
 
     def forget(self, digest: Digest) -> None:
         """Drop a blob found missing or broken: whoever wants it fetches or makes it again."""
+        self.written.discard(digest)
         if self._database.readonly:
             return
         self._seen.discard(digest)
@@ -167,6 +170,36 @@ class BlobReader:
         if self._size <= _INLINE:
             return self._read(Cancel(), size)
         return await aio.in_thread(self._read, size)
+
+    async def copy_to(self, fd: int, count: Callable[[int], object]) -> None:
+        """All of it to a file or pipe: see `oci.blobs.copy_to`."""
+        await aio.in_thread(self._copy_to, fd, count)
+
+    def _copy_to(self, cancel: Cancel, fd: int, count: Callable[[int], object]) -> None:
+        known = self._descriptor.digest in self._content.written and self._size == self._descriptor.size
+        if known and self._send(cancel, fd, count):
+            return
+        while data := self._read(cancel, CHUNK):
+            view = memoryview(data)
+            while view:
+                view = view[os.write(fd, view) :]
+            count(len(data))
+
+    def _send(self, cancel: Cancel, fd: int, count: Callable[[int], object]) -> bool:
+        """Let the kernel copy; False, with nothing done, for what cannot be sent to."""
+        while self._done < self._size:
+            cancel.check()
+            try:
+                sent = os.sendfile(fd, self._fd, self._done, min(CHUNK, self._size - self._done))
+            except OSError:
+                if self._done:
+                    raise
+                return False
+            if not sent:
+                raise Corrupt(f"read blob {self._descriptor.digest}: it was cut off while it was read")
+            self._done += sent
+            count(sent)
+        return True
 
     def _read(self, cancel: Cancel, size: int) -> bytes:
         cancel.check()
@@ -272,6 +305,7 @@ class BlobWriter:
                 self._path = ""
                 reached("blob placed")
                 content._insert(descriptor)  # noqa: SLF001
+        content.written.add(digest)
         reached("blob row")
         return descriptor
 
