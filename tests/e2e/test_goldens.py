@@ -7,12 +7,15 @@ import time
 from pathlib import Path
 
 import pytest
+from stage.account import Account
+from stage.contexts import open_folder
 from stage.program import Trimaran
 
 from goldens import base, cases, golden
 from goldens.images import Tree, archive, images
 
 CASES = cases.read_all()
+ORDINARY = [case for case in CASES if not case.needs_root]
 
 
 @pytest.fixture(scope="module")
@@ -23,34 +26,44 @@ def trees(bases: str) -> dict[str, Tree]:
 @pytest.mark.root
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
 def test_build_gives_what_buildkit_gave(
-    case: cases.Case, trimaran: Trimaran, bases: str, trees: dict[str, Tree], tmp_path: Path
-):
-    built = _build(case, trimaran, bases, trees, tmp_path)
-    lines = _unexpected(case, built)
-    assert not lines, "\n" + "\n".join(lines)
+    case: cases.Case, trimaran: Trimaran, bases: str, trees: dict[str, Tree]
+) -> None:
+    _compare(case, trimaran, bases, trees)
 
 
-def test_every_case_was_recorded():
+@pytest.mark.rootless
+@pytest.mark.parametrize("case", ORDINARY, ids=[case.name for case in ORDINARY])
+def test_build_without_root_gives_the_same(
+    case: cases.Case, rootless: Trimaran, account: Account, bases: str, trees: dict[str, Tree]
+) -> None:
+    _compare(case, rootless, bases, trees, account)
+
+
+def test_every_case_was_recorded() -> None:
     assert CASES
     assert [case.name for case in CASES if not case.golden.exists()] == []
 
 
-def _build(
-    case: cases.Case, trimaran: Trimaran, registry: str, trees: dict[str, Tree], folder: Path
-) -> dict[str, object]:
+def _compare(
+    case: cases.Case, command: Trimaran, registry: str, trees: dict[str, Tree], account: Account | None = None
+) -> None:
     if case.base:
         base.push(registry, case.base_name, case.base)
-    context, output = folder / "context", folder / "output.tar"
-    context.mkdir()
-    case.write_context(context)
+    with open_folder() as folder:
+        case.write_context(folder, -1 if account is None else account.uid)
+        built = _build(case, command, folder, trees)
+    recorded = json.loads(case.golden.read_text())["platforms"]
+    allowed = case.allowed if account is None else {**case.allowed, **case.allowed_rootless}
+    lines = [
+        line for line in golden.differences(built, recorded) if not any(line.startswith(place) for place in allowed)
+    ]
+    assert not lines, "\n" + "\n".join(lines)
+
+
+def _build(case: cases.Case, command: Trimaran, context: Path, trees: dict[str, Tree]) -> dict[str, object]:
+    output = command.home / "output.tar"
     begun = int(time.time())
-    trimaran("build", "--output", f"type=oci,dest={output}", *case.options, ".", cwd=context)
+    command("build", "--output", f"type=oci,dest={output}", *case.options, ".", cwd=context)
     with archive(output) as (opened, descriptor):
         found = images(opened, descriptor)
     return golden.document(found, {name: {} if case.scratch else trees[name] for name in found}, begun)
-
-
-def _unexpected(case: cases.Case, built: dict[str, object]) -> list[str]:
-    recorded = json.loads(case.golden.read_text())["platforms"]
-    lines = golden.differences(built, recorded)
-    return [line for line in lines if not any(line.startswith(place) for place in case.allowed)]

@@ -31,6 +31,8 @@ class Case(NamedTuple):
     base: Mapping[str, Any]  # config of an image that is pushed first as golden-NAME, with busybox's layer
     scratch: bool  # the last stage begins from nothing
     allowed: Mapping[str, str]  # where Trimaran differs on purpose -> why
+    allowed_rootless: Mapping[str, str]  # where it cannot help it without root -> why
+    needs_root: str  # why an ordinary account cannot build it at all
 
     @property
     def golden(self) -> Path:
@@ -40,10 +42,10 @@ class Case(NamedTuple):
     def base_name(self) -> str:
         return f"library/golden-{self.name}"
 
-    def write_context(self, folder: Path) -> None:
-        """Put the Dockerfile and the context into `folder`, which is empty."""
+    def write_context(self, folder: Path, owner: int = -1) -> None:
+        """Put the Dockerfile and the context into `folder`, which is empty; all is the user `owner`'s if one is given."""
         dockerfile = (FOLDER / self.name / "Dockerfile").read_text()
-        write_files(folder, {"Dockerfile": dockerfile, **self.context})
+        write_files(folder, {"Dockerfile": dockerfile, **self.context}, owner)
 
 
 def read_all() -> list[Case]:
@@ -54,10 +56,11 @@ def read(name: str) -> Case:
     path = FOLDER / name / "case.json"
     document = json.loads(path.read_text()) if path.exists() else {}
     parts = (document.get("options", []), document.get("context", {}), document.get("base", {}))
-    return Case(name, *parts, document.get("scratch", False), document.get("allowed", {}))
+    differing = (document.get("allowed", {}), document.get("allowed_rootless", {}), document.get("needs_root", ""))
+    return Case(name, *parts, document.get("scratch", False), *differing)
 
 
-def write_files(folder: Path, files: Mapping[str, Any]) -> None:
+def write_files(folder: Path, files: Mapping[str, Any], owner: int = -1) -> None:
     for name, described in files.items():
         entry: Mapping[str, Any] = {"text": described} if isinstance(described, str) else described
         path = folder / name
@@ -72,12 +75,14 @@ def write_files(folder: Path, files: Mapping[str, Any]) -> None:
             os.mkfifo(path)
         else:
             path.write_bytes(_content(entry))
+        os.chown(path, owner, owner, follow_symlinks=False)  # before the mode: it takes set-id bits away
         if "symlink" not in entry and "hardlink" not in entry:
             path.chmod(int(entry.get("mode", "755" if entry.get("folder") else "644"), 8))
     for above, folders, names in os.walk(folder, topdown=False):
         for name in (*folders, *names, "."):
             os.utime(os.path.join(above, name), (TIME, TIME), follow_symlinks=False)
         if os.path.relpath(above, folder) not in files:
+            os.chown(above, owner, owner)
             os.chmod(above, 0o755)  # whatever the umask says
 
 
