@@ -349,3 +349,36 @@ def test_a_link_in_the_tree_leads_nowhere_here(git_server, app, fetch):
     assert shown["hostname"] == ("symlink", secret)
     assert shown["up"] == ("symlink", "../../../../../..")
     assert os.path.exists(secret)
+
+
+def kept(store):
+    (folder,) = (os.path.join(store.root, "git", name) for name in os.listdir(os.path.join(store.root, "git")))
+    return folder
+
+
+def test_what_a_killed_git_left_is_no_hindrance(git_server, app, fetch, store):
+    fetch(git_server.url("app"))
+    folder = kept(store)
+    for name in ("shallow.lock", "packed-refs.lock", "config.lock", f"refs/trimaran/{app.first}.lock"):
+        with open(os.path.join(folder, name), "w"):
+            pass
+    os.unlink(os.path.join(folder, "config"))
+    app.write("later", "")
+    app.commit()
+    assert "later" in fetch(git_server.url("app"))[1]
+
+
+def test_a_kept_repository_that_is_damaged_is_fetched_anew(git_server, app, fetch, store):
+    fetch(git_server.url("app"))
+    objects = os.path.join(kept(store), "objects")
+    damaged = 0
+    for above, _, names in os.walk(objects):
+        for name in names:
+            path = os.path.join(above, name)
+            os.chmod(path, 0o600)
+            with open(path, "r+b") as file:
+                file.seek(os.path.getsize(path) // 2)
+                file.write(b"\0" * 64)
+            damaged += 1
+    assert damaged
+    assert fetch(git_server.url("app") + "#main:deep")[1]["er/file"] == ("644", "deep\n")

@@ -33,7 +33,7 @@ class Agent:
     def __init__(self, path):
         self.path = path
 
-    def has(self, identifier):
+    async def check(self, identifier):
         return identifier == "default"
 
     async def connect(self, identifier):

@@ -21,7 +21,7 @@ from trimaran.events import Progress
 from trimaran.graph.ops import SourceOp
 from trimaran.platforms import Platform
 from trimaran.sources.git_agent import AGENT, agent_socket, authorization
-from trimaran.sources.git_command import read_objects
+from trimaran.sources.git_command import RepositoryBroken, read_objects
 from trimaran.sources.git_repository import Repository
 from trimaran.sources.git_tree import (
     BLOB,
@@ -34,9 +34,11 @@ from trimaran.sources.git_tree import (
 )
 from trimaran.sources.git_url import Remote, clean_subdir, is_commit_sha, parse_remote
 from trimaran.sources.given import Client
+from trimaran.store import repositories
 from trimaran.store.entries import FILE, FOLDER, SYMLINK, Entry, EntryList, Origin
 from trimaran.store.folder import Folder, FolderFile
 from trimaran.store.layers import LayerId
+from trimaran.store.removal import remove_tree
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
 
@@ -145,12 +147,17 @@ class GitSource:
         wanted = Wanted.of(op)
         async with AsyncExitStack() as stack:
             login = await self._login(wanted, stack)
+            try:
+                return await self._fetch(wanted, login, progress)
+            except RepositoryBroken as broken:
+                progress.warn(f"{broken.message}; it is fetched anew")
+                await aio.in_thread(_take_away, self._store.root, os.path.basename(broken.folder))
             return await self._fetch(wanted, login, progress)
 
     async def _login(self, wanted: Wanted, stack: AsyncExitStack) -> Login:
         remote = wanted.remote
         agent = ""
-        if remote.scheme == "ssh" and wanted.agent == AGENT and self._client.agents.has(AGENT):
+        if remote.scheme == "ssh" and wanted.agent == AGENT:
             folder = self._store.snapshots.folders.temporary()
             agent = await stack.enter_async_context(agent_socket(self._client.agents, folder))
         given = await authorization(
@@ -283,6 +290,12 @@ class _Tree:
         if entries:
             await self._store.layers.folder(layer)
         return layer
+
+
+def _take_away(cancel: Cancel, root: str, name: str) -> None:
+    gone = repositories.condemn(root, name)
+    if gone is not None:
+        remove_tree(cancel, gone)
 
 
 def _read_link(cancel: Cancel, origin: Origin, size: int, what: str) -> str:

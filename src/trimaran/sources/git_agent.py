@@ -39,7 +39,7 @@ def _line(value: bytes, name: str) -> str:
 @asynccontextmanager
 async def agent_socket(agents: Agents, folder: str) -> AsyncIterator[str]:
     """The path of a socket that leads to the client's agent while the context lasts; "" when it gives none."""
-    if not agents.has(AGENT):
+    if not await agents.check(AGENT):
         yield ""
         return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

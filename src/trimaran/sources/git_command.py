@@ -9,7 +9,7 @@ hook or link of it has any effect.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -60,6 +60,12 @@ class GitFailed(Unavailable):
     """git said no: `complaint` is what it wrote, without credentials."""
 
     complaint = ""
+
+
+class RepositoryBroken(Corrupt):
+    """Objects of the kept repository `folder` that were here are not: it has to be fetched anew."""
+
+    folder = ""
 
 
 class Git(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,6 +162,18 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
             raise Corrupt(f"{what}: git printed {len(output)} bytes")
         return output
 
+    async def read(self, *arguments: str, what: str) -> bytes:
+        """`run`, of what has to be here: RepositoryBroken when it is not."""
+        try:
+            return await self.run(*arguments, what=what)
+        except GitFailed as error:
+            raise self.broken(error.message) from error
+
+    def broken(self, message: str) -> RepositoryBroken:
+        error = RepositoryBroken(message)
+        error.folder = self.folder
+        return error
+
     def failed(self, what: str, complaint: bytes, code: int) -> GitFailed:
         words = self.redacted(complaint[-4000:].decode(errors="replace"))
         lines = [part.removeprefix("fatal: ").removeprefix("remote: ") for part in words.split("  ")]
@@ -223,8 +241,8 @@ def read_objects(
             head = process.stdout.readline(4096).split()
             if len(head) != 3 or head[0] != name.encode() or head[1] != b"blob":
                 cancel.check()
-                raise Corrupt(f"{what}: the repository has no file object {name}")
-            found[name] = _copy_object(cancel, process.stdout.read, int(head[2]), name, folder, what)
+                raise git.broken(f"{what}: the repository has no file object {name}")
+            found[name] = _copy_object(cancel, git, process.stdout.read, int(head[2]), name, folder, what)
             process.stdout.read(1)
     finally:
         if process.poll() is None:
@@ -234,7 +252,9 @@ def read_objects(
     return found
 
 
-def _copy_object(cancel: Cancel, read: object, size: int, name: str, folder: int, what: str) -> tuple[int, str]:
+def _copy_object(
+    cancel: Cancel, git: Git, read: Callable[[int], bytes], size: int, name: str, folder: int, what: str
+) -> tuple[int, str]:
     from hashlib import sha256
 
     hasher = sha256()
@@ -243,9 +263,9 @@ def _copy_object(cancel: Cancel, read: object, size: int, name: str, folder: int
     try:
         while left:
             cancel.check()
-            data: bytes = read(min(left, 1 << 20))  # type: ignore[operator]
+            data = read(min(left, 1 << 20))
             if not data:
-                raise Corrupt(f"{what}: object {name} broke off")
+                raise git.broken(f"{what}: object {name} broke off")
             hasher.update(data)
             left -= len(data)
             view = memoryview(data)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
@@ -56,7 +56,7 @@ class Repository:
         """The repository for `remote`, for one process at a time."""
         async with hold(store.root, remote.bare) as folder:
             git = Git(folder=folder, remote=remote, agent=agent, authorization=authorization, inherited=environment)
-            if await aio.in_thread(_is_empty, folder):
+            if await aio.in_thread(_is_unmade, folder):
                 await git.run("init", "--quiet", "--bare", "--template=", what="make a git repository")
             yield cls(git)
 
@@ -89,6 +89,8 @@ class Repository:
             try:
                 await self._fetch(*words)
             except GitFailed as error:
+                if _is_damage(error.complaint):
+                    raise self.git.broken(error.message) from error
                 failure = failure or error
                 if not _is_refusal(error.complaint):
                     raise
@@ -132,7 +134,7 @@ class Repository:
     async def peeled(self, name: str) -> str:
         """The commit an object name stands for: itself, or what an annotated tag points to."""
         what = f"read {self._shown}"
-        printed = await self.git.run("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}", what=what)
+        printed = await self.git.read("rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}", what=what)
         found = printed.decode("ascii", "replace").strip()
         if not is_commit_sha(found):
             raise Corrupt(f"{what}: {found[:100]!r} is no commit")
@@ -142,44 +144,56 @@ class Repository:
         """Everything below `subdir`, paths from the repository's root. UsageError when it is no real folder (T22)."""
         what = f"read {self._shown}"
         if not subdir:
-            printed = await self.git.run("ls-tree", "-r", "-t", "-z", "--full-tree", commit, what=what)
+            printed = await self.git.read("ls-tree", "-r", "-t", "-z", "--full-tree", commit, what=what)
             return parse_listing(printed, what)
         nodes: list[Node] = []
         tree, above = commit, ""
         for part in subdir.split("/"):
-            printed = await self.git.run("ls-tree", "-z", "--full-tree", tree, what=what)
+            printed = await self.git.read("ls-tree", "-z", "--full-tree", tree, what=what)
             here = parse_listing(printed, what)
             nodes += [msgspec.structs.replace(node, path=above + node.path) for node in here]
             found = within(nodes, above + part, what)
             assert found is not None
             tree, above = found.name, found.path + "/"
-        printed = await self.git.run("ls-tree", "-r", "-t", "-z", "--full-tree", tree, what=what)
+        printed = await self.git.read("ls-tree", "-r", "-t", "-z", "--full-tree", tree, what=what)
         return [msgspec.structs.replace(node, path=above + node.path) for node in parse_listing(printed, what)]
 
     async def modules(self, commit: str) -> bytes:
         """The settings in `.gitmodules`, as `git config -z --list` prints them; b"" when there are none."""
         what = f"read {self._shown}"
-        printed = await self.git.run("ls-tree", "-z", "--full-tree", commit, "--", MODULES, what=what)
+        printed = await self.git.read("ls-tree", "-z", "--full-tree", commit, "--", MODULES, what=what)
         nodes = parse_listing(printed, what)
         if not nodes:
             return b""
         if nodes[0].kind == TREE or nodes[0].is_link:
             raise Corrupt(f"{what}: {MODULES} is no file")
-        return await self.git.run("config", "-z", "--no-includes", f"--blob={nodes[0].name}", "--list", what=what)
+        return await self.git.read("config", "-z", "--no-includes", f"--blob={nodes[0].name}", "--list", what=what)
 
     async def committed(self, commit: str) -> int:
         """When it was committed: nanoseconds since the epoch."""
         what = f"read {self._shown}"
-        printed = await self.git.run("log", "-1", "--no-show-signature", "--format=%ct", commit, what=what)
+        printed = await self.git.read("log", "-1", "--no-show-signature", "--format=%ct", commit, what=what)
         text = printed.decode("ascii", "replace").strip()
         if not text.isdecimal() or len(text) > 12:
             raise Corrupt(f"{what}: commit {commit} has the time {text[:40]!r}")
         return int(text) * 1_000_000_000
 
 
-def _is_empty(cancel: Cancel, folder: str) -> bool:
-    cancel.check()
-    return not os.path.exists(os.path.join(folder, "HEAD"))
+def _is_unmade(cancel: Cancel, folder: str) -> bool:
+    """Whether `git init` has yet to run to its end. What a killed git left is taken away: we hold the lock."""
+    for place in ("", "refs/trimaran"):
+        with suppress(FileNotFoundError):
+            for name in os.listdir(os.path.join(folder, place)):
+                cancel.check()
+                if name.endswith(".lock"):
+                    os.unlink(os.path.join(folder, place, name))
+    return not all(os.path.exists(os.path.join(folder, name)) for name in ("HEAD", "config", "objects", "refs"))
+
+
+def _is_damage(complaint: str) -> bool:
+    """What is kept here is not what it was."""
+    words = ("corrupt", "bad object", "unable to read", "missing blob", "missing tree", "inflate", "garbage at end")
+    return any(word in complaint.lower() for word in words)
 
 
 def _is_refusal(complaint: str) -> bool:
