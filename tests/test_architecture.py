@@ -194,3 +194,10 @@ def test_version_loads_next_to_nothing() -> None:
     assert {"trimaran", "trimaran.__main__"} <= extra
     assert sorted(extra & set(HEAVY)) == []
     assert sorted(name for name in extra if name.startswith("trimaran.") and not name.startswith(VERSION_LOADS)) == []
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """Outside packages pytest takes one module of each name: a second one would not run."""
+    tests = Path(__file__).parent
+    plain = [path.name for path in tests.rglob("test_*.py") if not (path.parent / "__init__.py").exists()]
+    assert sorted({name for name in plain if plain.count(name) > 1}) == []

@@ -136,10 +136,10 @@ def test_time_is_linear() -> None:
     """Ten times the text takes about ten times as long, not a hundred."""
 
     def seconds(count: int) -> float:
-        begun = time.perf_counter()
+        begun = time.process_time()  # what others do on this machine is not ours
         render("{{$x := 1}}{{if .Name}}{{.Name}}{{end}} " * count)
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     seconds(100)
-    small = min(seconds(300) for _ in range(3))
-    assert seconds(3000) < small * 40
+    small = min(seconds(1000) for _ in range(5))
+    assert min(seconds(10_000) for _ in range(5)) < small * 50

@@ -124,7 +124,7 @@ def test_what_overlayfs_leaves_is_read(tmp_path):
 
 @pytest.mark.root
 def test_namespaced_capabilities_lose_their_namespace(tmp_path):
-    from trimaran.store.folder import file_capability
+    from trimaran.store.entry_stat import file_capability
 
     (tmp_path / "f").write_bytes(b"")
     version_3 = CAPABILITY[:3] + b"\x03" + CAPABILITY[4:] + (1000).to_bytes(4, "little")

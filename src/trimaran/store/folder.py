@@ -22,19 +22,15 @@ from trimaran.digest import Digest
 from trimaran.errors import Denied, NotFound, TrimaranError
 from trimaran.linux.paths import open_beneath
 from trimaran.store.entries import (
-    BLOCK,
-    CHARACTER,
-    FIFO,
     FILE,
     FOLDER,
     HARDLINK,
-    SYMLINK,
     Entry,
     Origin,
     Origins,
 )
+from trimaran.store.entry_stat import entry_of
 
-CAPABILITY = "security.capability"
 PIECE = 1 << 20
 _OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY  # a FIFO must not make us wait
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -360,63 +356,3 @@ class _Scan:
 def _sorted(names: Collection[str]) -> list[str]:
     """In the order of their bytes, which for ASCII is the order of the characters."""
     return sorted(names) if all(map(str.isascii, names)) else sorted(names, key=os.fsencode)
-
-
-def entry_of(
-    folder: int,
-    path: str,
-    name: str,
-    status: os.stat_result,
-    *,
-    capability: bool,
-    owner: tuple[int, int] | None = None,
-) -> Entry | None:
-    """The entry of `name` in the opened folder, content digest left ""; None for a socket."""
-    kind = _KINDS.get(status.st_mode & _KIND_BITS)
-    uid, gid = owner or (status.st_uid, status.st_gid)
-    if kind == FILE:  # most are: the short way
-        xattrs: tuple[tuple[str, bytes], ...] = ()
-        if capability and (value := file_capability(folder, name)):
-            xattrs = ((CAPABILITY, value),)
-        mode = status.st_mode & _MODE_BITS
-        return Entry(path, FILE, mode, uid, gid, status.st_mtime_ns, status.st_size, "", 0, 0, xattrs)
-    if kind is None:
-        return None
-    device = kind in {CHARACTER, BLOCK}
-    return Entry(
-        path,
-        kind,
-        status.st_mode & _MODE_BITS,
-        uid,
-        gid,
-        status.st_mtime_ns,
-        target=os.readlink(name, dir_fd=folder) if kind == SYMLINK else "",
-        major=os.major(status.st_rdev) if device else 0,
-        minor=os.minor(status.st_rdev) if device else 0,
-    )
-
-
-def file_capability(folder: int, name: str) -> bytes:
-    """The security.capability xattr as an image holds it (revision 2); b"" when there is none.
-
-    Revision 3 is revision 2 plus the user id that is root in the setter's namespace: an image knows no such id.
-    """
-    try:
-        value = os.getxattr(f"/proc/self/fd/{folder}/{name}", CAPABILITY, follow_symlinks=False)
-    except OSError:  # none there, or a file system without xattrs
-        return b""
-    if len(value) == _CAPABILITY_3_SIZE and value[3] == 3:
-        return value[:3] + b"\2" + value[4:20]
-    return value
-
-
-_CAPABILITY_3_SIZE = 24
-_KIND_BITS, _MODE_BITS = 0o170000, 0o7777
-_KINDS = {
-    stat.S_IFREG: FILE,
-    stat.S_IFDIR: FOLDER,
-    stat.S_IFLNK: SYMLINK,
-    stat.S_IFCHR: CHARACTER,
-    stat.S_IFBLK: BLOCK,
-    stat.S_IFIFO: FIFO,
-}
