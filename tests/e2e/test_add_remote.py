@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import signal
 import stat
 import tarfile
+import time
 from hashlib import sha256
 
 import pytest
@@ -199,3 +201,35 @@ def test_a_proxy_of_the_environment(trimaran, context, web, git_server, app, tmp
     context.dockerfile("FROM scratch\nADD http://files.test/file.txt /\n")
     out, _ = build(trimaran, context, tmp_path, env={"HTTP_PROXY": web.url("")})
     assert shown(out)["file.txt"][1] == "by proxy\n"
+
+
+@pytest.mark.parametrize("kind", ["web", "git"])
+def test_ctrl_c_ends_a_fetch_at_once(either, context, web, git_server, app, kind, tmp_path):
+    """Nothing is left: no git, no half of a file; the next build does it all."""
+    server, url = (web, web.url("/file.txt")) if kind == "web" else (git_server, git_server.url("app"))
+    context.dockerfile(f"FROM scratch\nADD {url} /\n")
+    server.hangs.clear()
+    process = either.start("build", "--progress", "plain", context)
+    try:
+        deadline = time.monotonic() + 30
+        while not (web.asked if kind == "web" else git_server.requests) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=10)
+        assert process.returncode == 130
+    finally:
+        server.hangs.set()
+    out, _ = build(either, context, tmp_path)
+    assert shown(out)
+
+
+def test_builds_side_by_side_share_a_repository(trimaran, context, git_server, app, tmp_path):
+    context.dockerfile(f"FROM scratch\nADD {git_server.url('app')} /\n")
+    processes = [
+        trimaran.start("build", "--progress", "plain", "-o", trimaran.home / f"side-{n}", context) for n in range(3)
+    ]
+    for number, process in enumerate(processes):
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+        assert (trimaran.home / f"side-{number}/read/me").read_text() == "read me\n"

@@ -101,6 +101,9 @@ class GitServer:
         self.credentials: list[str] = []
         self.password = ""
         self.is_dumb = False
+        self.hangs = threading.Event()
+        self.hangs.set()
+        """While clear, nothing is answered."""
         self.redirect = ""
         """Everything is answered with a redirection to this address."""
 
@@ -159,6 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         owner.requests.append(f"{self.command} {self.path}")
         if given := self.headers.get("Authorization"):
             owner.credentials.append(base64.b64decode(given.partition(" ")[2]).decode())
+        owner.hangs.wait(60)
         if owner.redirect:
             self._send(302, {"Location": owner.redirect + self.path}, b"")
         elif owner.password and not any(word.endswith(":" + owner.password) for word in owner.credentials[-1:]):

@@ -34,6 +34,9 @@ class WebServer:
         self.asked: list[Asked] = []
         self.ignores_conditions = False
         self.always_unmodified = False
+        self.hangs = threading.Event()
+        self.hangs.set()
+        """While clear, bodies stop in the middle."""
         self.fails = 0
         """This many of the next answers are 503."""
         self.breaks_off = 0
@@ -107,6 +110,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if not owner.hangs.is_set() and body:
+            self.wfile.write(body[: len(body) // 2])
+            self.wfile.flush()
+            owner.hangs.wait(60)
+            body = body[len(body) // 2 :]
         if owner.breaks_off and body:
             owner.breaks_off -= 1
             self.wfile.write(body[: len(body) // 2])
