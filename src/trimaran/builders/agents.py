@@ -53,8 +53,12 @@ class LocalAgents:
         else:
             self._sockets[source.id] = sockets[0]
 
-    def has(self, identifier: str) -> bool:
-        return identifier in self._sockets or identifier in self._keys
+    async def check(self, identifier: str) -> bool:
+        if identifier not in self._sockets and identifier not in self._keys:
+            return False
+        _, writer = await self.connect(identifier)
+        writer.close()
+        return True
 
     async def connect(self, identifier: str) -> Connection:
         async with self._starting:

@@ -39,8 +39,8 @@ class Secrets(Protocol):
 
 
 class Agents(Protocol):
-    def has(self, identifier: str) -> bool:
-        """Whether the client lets that agent be used."""
+    async def check(self, identifier: str) -> bool:
+        """Whether the client lets that agent be used; what keeps a given one from working is raised."""
         ...
 
     async def connect(self, identifier: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -55,7 +55,7 @@ class Nothing:
         del identifier
         return None
 
-    def has(self, identifier: str) -> bool:
+    async def check(self, identifier: str) -> bool:
         del identifier
         return False
 

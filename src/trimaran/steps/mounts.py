@@ -104,7 +104,7 @@ async def prepare(op: ExecOp, inputs: Sequence[Result], context: StepContext, pr
     await aio.all_of([context.store.roots.prepare(rootfs, progress=progress) for rootfs in wanted])
     secrets = await _secrets(mounts, context)
     return Prepared(
-        mounts=tuple(m for m in mounts if (m.type != MountType.SECRET or m in secrets) and _is_offered(m, context)),
+        mounts=tuple([mount for mount in mounts if await _is_given(mount, secrets, context)]),
         shown=shown,
         caches=caches,
         secrets=secrets,
@@ -191,9 +191,11 @@ async def _variables(op: ExecOp, context: StepContext) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _is_offered(mount: Mount, context: StepContext) -> bool:
-    """False for an agent that may be missing and is; NotFound for one that must not be."""
-    if mount.type != MountType.SSH or mount.ssh is None or context.agents.has(agent_id(mount)):
+async def _is_given(mount: Mount, secrets: dict[Mount, bytes], context: StepContext) -> bool:
+    """False for a secret or an agent that may be missing and is; NotFound for an agent that must not be."""
+    if mount.type == MountType.SECRET:
+        return mount in secrets
+    if mount.type != MountType.SSH or mount.ssh is None or await context.agents.check(agent_id(mount)):
         return True
     if mount.ssh.optional:
         return False
