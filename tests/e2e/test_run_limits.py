@@ -107,7 +107,7 @@ def test_an_address_of_a_name_is_not_in_the_key(trimaran, bases, context):
 
 def test_cgroup_parent(trimaran, bases, context):
     text = "FROM alpine\nRUN grep ^0:: /proc/self/cgroup\n"
-    for parent in ("/trimaran-test/parent", "trimaran-test"):
+    for parent in ("/builds-of-tests/parent", "builds-of-tests"):
         lines, _ = build(trimaran, context, text, f"--cgroup-parent={parent}")
         assert re.fullmatch(rf"0::/{parent.strip('/')}/trimaran-[0-9a-f]+(/.*)?", lines[0]), lines
         os.rmdir(f"{cgroups.hierarchy()}/{parent.strip('/')}")
