@@ -103,7 +103,7 @@ def test_archives_are_unpacked_when_asked_for(trimaran, context, web, tmp_path):
         f"FROM scratch\nADD {web.url('/a.tar.gz')} /whole/\nADD --unpack=true {web.url('/a.tar.gz')} /unpacked/\n"
     )
     out, _ = build(trimaran, context, tmp_path)
-    assert (out / "whole/a.tar.gz").read_bytes() == archive()
+    assert (out / "whole/a.tar.gz").read_bytes() == web.files["/a.tar.gz"]
     assert (out / "unpacked/deep/inside").read_text() == "inside\n"
 
 
