@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 TESTS = Path(__file__).parent
-sys.path[:0] = [str(TESTS), str(TESTS / "e2e")]  # for `bases` and `stage`, whatever the import mode
 if find_spec("trimaran") is None:  # `./run` installs the wheel; a plain pytest in a checkout takes the sources
     sys.path.insert(0, str(TESTS.parent / "src"))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(TESTS.parent / "src"), os.environ.get("PYTHONPATH"))))

@@ -298,10 +298,10 @@ def test_much_output_is_shown_in_time() -> None:
     """10 MB of log in one vertex: the tail looks at what can be seen only."""
     display = Tty(lambda: (80, 24))
     display.update([begin("a")], T0)
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(10):
         display.update([log("a", b"some line of a log\n" * 50_000)], T0)
-    assert time.perf_counter() - begun < 5
+    assert time.process_time() - begun < 5
 
 
 def test_writing_to_nobody_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
