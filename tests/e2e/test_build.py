@@ -192,9 +192,7 @@ def test_docker_media_types(trimaran, bases, context):
     trimaran("build", "-o", f"type=registry,name={name},oci-mediatypes=false", ".", cwd=context)
     manifest = reading.index_of(name)
     assert manifest["mediaType"] == "application/vnd.docker.distribution.manifest.v2+json"
-    assert {layer["mediaType"] for layer in manifest["layers"]} == {
-        "application/vnd.docker.image.rootfs.diff.tar.gzip"
-    }
+    assert {layer["mediaType"] for layer in manifest["layers"]} == {"application/vnd.docker.image.rootfs.diff.tar.gzip"}
 
 
 def test_iidfile_and_metadata(trimaran, bases, context, tmp_path):

@@ -258,7 +258,9 @@ def status(machine: str, level: int = 1, *, folder: str = BINFMT_FOLDER) -> Stat
     )
 
 
-def persist(which: Emulator, interpreter: str, *, folder: str = PERSIST_FOLDER, preserve_argv0: bool | None = None) -> str:
+def persist(
+    which: Emulator, interpreter: str, *, folder: str = PERSIST_FOLDER, preserve_argv0: bool | None = None
+) -> str:
     """Have systemd register it at each boot; the file written. One of that name that is not ours is left (Denied)."""
     path = f"{folder}/trimaran-{which.name}.conf"
     try:
