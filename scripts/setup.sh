@@ -5,7 +5,7 @@
 for_python="ca-certificates python3 python3-venv"
 for_engine="crun runc uidmap passt slirp4netns qemu-user-static mount"
 for_demo="docker-registry"
-for_tests="mmdebstrap skopeo umoci git tmux openssl busybox-static golang-go"
+for_tests="mmdebstrap skopeo umoci git openssh-client tmux openssl busybox-static golang-go"
 
 bases=${TRIMARAN_BASES:-$work/bases}
 temporary=/var/tmp/trimaran-tests # where tests keep what they make
