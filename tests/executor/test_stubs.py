@@ -5,6 +5,7 @@ import os
 import pytest
 
 from trimaran.executor import stubs
+from trimaran.executor.spec import Mount
 
 
 @pytest.fixture
@@ -95,3 +96,38 @@ def test_after_an_error_too(rootfs):
     with pytest.raises(RuntimeError):
         fail()
     assert os.listdir(rootfs) == []
+
+
+def test_mount_points_are_made_inside_and_vanish(tmp_path):
+    """What lies inside another mount, or cannot be made, is left to the runtime."""
+    root, source = tmp_path / "root", tmp_path / "source"
+    root.mkdir()
+    source.mkdir()
+    (tmp_path / "file").write_text("x")
+    (root / "blocked").write_text("a file")
+    wanted = [
+        Mount(target="/a/folder", source=str(source)),
+        Mount(target="/a/folder/inner", kind="tmpfs"),
+        Mount(target="/b/file", source=str(tmp_path / "file")),
+        Mount(target="/blocked/x", kind="tmpfs"),
+        Mount(target="/t", kind="tmpfs"),
+    ]
+    with stubs.vanishing(str(root), [mount.target for mount in wanted]):
+        stubs.make(str(root), wanted)
+        assert (root / "a/folder").is_dir()
+        assert not (root / "a/folder/inner").exists()
+        assert (root / "b/file").is_file()
+        assert (root / "b/file").stat().st_size == 0
+        assert (root / "t").is_dir()
+    assert sorted(path.name for path in root.iterdir()) == ["blocked"]
+
+
+def test_mount_points_are_not_made_outside(tmp_path):
+    """A symlink on the way is followed inside the rootfs only."""
+    root, victim = tmp_path / "root", tmp_path / "victim"
+    root.mkdir()
+    victim.mkdir()
+    (root / "out").symlink_to(victim)
+    stubs.make(str(root), [Mount(target="/out/x", kind="tmpfs"), Mount(target="/../y", kind="tmpfs")])
+    assert list(victim.iterdir()) == []
+    assert not (tmp_path / "y").exists()

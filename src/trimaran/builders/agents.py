@@ -58,6 +58,8 @@ class LocalAgents:
             return False
         _, writer = await self.connect(identifier)
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
         return True
 
     async def connect(self, identifier: str) -> Connection:

@@ -30,22 +30,13 @@ async def forwarded(
     """A socket `name` in the folder `folder` (a descriptor), which leads to the agent while the context lasts."""
     from trimaran.steps.staging import give
 
-    writers: set[asyncio.StreamWriter] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.add(writer)
-        try:
-            await _pass_on(reader, writer, identifier, agents)
-        finally:
-            writers.discard(writer)
-            writer.close()
-
+    serving = _Serving(identifier, agents)
     path = f"/proc/self/fd/{folder}/{name}"  # socket addresses are short
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listening.bind(path)
-        give(path, options.uid, options.gid, options.mode or 0o600, f"ssh agent {identifier}")
-        server = await asyncio.start_unix_server(serve, sock=listening)
+        give(path, options.uid, options.gid, options.mode, f"ssh agent {identifier}")
+        server = await asyncio.start_unix_server(serving, sock=listening)
     except BaseException:
         listening.close()
         raise
@@ -53,32 +44,67 @@ async def forwarded(
         yield
     finally:
         server.close()
-        for writer in writers:
-            writer.close()
+        await serving.hang_up()
         with suppress(OSError):
             os.unlink(name, dir_fd=folder)
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, identifier: str, agents: Agents) -> None:
-    """Question after question until the step hangs up; it is hung up on when the agent is gone."""
-    try:
-        agent_reader, agent_writer = await agents.connect(identifier)
-    except (TrimaranError, OSError):
-        return
-    try:
-        while True:
-            request = await _message(reader)
-            if request[4] not in _ALLOWED:
-                writer.write(FAILURE)
-            else:
-                agent_writer.write(request)
-                await agent_writer.drain()
-                writer.write(await _message(agent_reader))
-            await writer.drain()
-    except (OSError, EOFError, ValueError):
-        return
-    finally:
-        agent_writer.close()
+class _Serving:
+    """Serves whoever connects; `hang_up` ends all that are served."""
+
+    def __init__(self, identifier: str, agents: Agents) -> None:
+        self._identifier = identifier
+        self._agents = agents
+        self._open: set[asyncio.StreamWriter] = set()
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._is_over = False
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._running += 1
+        self._idle.clear()
+        try:
+            async with self._closing(writer):
+                if not self._is_over:
+                    await self._serve(reader, writer)
+        except (TrimaranError, OSError, EOFError, ValueError):
+            return  # the agent is gone, or what was said is no message: hung up
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Question after question until somebody hangs up."""
+        agent_reader, agent_writer = await self._agents.connect(self._identifier)
+        async with self._closing(agent_writer):
+            while True:
+                request = await _message(reader)
+                if request[4] in _ALLOWED:
+                    agent_writer.write(request)
+                    await agent_writer.drain()
+                    writer.write(await _message(agent_reader))
+                else:
+                    writer.write(FAILURE)
+                await writer.drain()
+
+    @asynccontextmanager
+    async def _closing(self, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+        self._open.add(writer)
+        try:
+            yield
+        finally:
+            self._open.discard(writer)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def hang_up(self) -> None:
+        self._is_over = True
+        while self._running:
+            for writer in list(self._open):
+                writer.close()
+            await self._idle.wait()
 
 
 async def _message(reader: asyncio.StreamReader) -> bytes:
