@@ -60,7 +60,7 @@ class World:
     def nearest(self, op: Digest) -> CacheRecord | None:
         return self.records.get(self.latest[op]) if op in self.latest else None
 
-    def save(self, record: CacheRecord) -> None:
+    def save(self, record: CacheRecord, pages: Sequence[tuple[bytes, bytes]] = ()) -> None:
         self.records[record.key] = record
         self.latest[record.op] = record.key
 

@@ -14,6 +14,7 @@ import msgspec
 
 from trimaran.aio import Cancel
 from trimaran.settings import Settings, Space
+from trimaran.solver.protocols import Eviction
 from trimaran.store.store import Store
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def collect(cancel: Cancel, store: Store, settings: Settings) -> int:
         return 0
     freed = 0
     for rule in rules:
-        for record in store.collector.prune(cancel, rule):
+        why = Eviction(cause="age" if rule.keep_duration else "limit", limit=rule.max_used or rule.reserved)
+        for record in store.collector.prune(cancel, rule, why):
             freed += record.size
     with open(stamp, "wb"):
         os.utime(stamp)

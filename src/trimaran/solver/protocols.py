@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -27,6 +27,33 @@ class KeyInput(msgspec.Struct, frozen=True, array_like=True):
     value: str
 
 
+class Aspect(msgspec.Struct, frozen=True, array_like=True):
+    """One thing an op says: what kind of thing, its name where there are several, and a short digest of the value."""
+
+    kind: str
+    name: str
+    value: str
+
+
+class ReadList(msgspec.Struct, frozen=True, array_like=True):
+    """Input `number` of a record, file by file: the index keeps the list under `top`."""
+
+    number: int
+    top: bytes
+    count: int
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step did and read, so that a later one can be compared with it. No value a person wrote is in it."""
+
+    place: str = ""
+    """Where in which build file the step stands; equal for the same instruction across edits."""
+    aspects: tuple[Aspect, ...] = ()
+    below: tuple[str, ...] = ()
+    """Per input of the vertex: a source's URL, or the name of the step that made it."""
+    lists: tuple[ReadList, ...] = ()
+
+
 class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What a step gave, under the key of what it read. Stored whole: `explain` compares inputs, not digests."""
 
@@ -40,6 +67,25 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
     created: int = 0
     """Nanoseconds since the epoch."""
     seconds: float = 0.0
+    account: Account | None = None
+    """None in records of older versions, and where nobody keeps accounts."""
+
+
+class Eviction(msgspec.Struct, frozen=True, kw_only=True):
+    """Why records went: `prune` and `rmi` were asked for, `limit` and `age` are the settings', `fsck` found damage,
+    `lost` found no bytes."""
+
+    cause: Literal["prune", "rmi", "limit", "age", "fsck", "lost"]
+    limit: int = 0
+    """Bytes the store was to stay below; 0: there was no such limit."""
+
+
+class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
+    """What is remembered of a record that went: it without results and lists, when (ns) and why."""
+
+    record: CacheRecord
+    at: int
+    why: Eviction
 
 
 class Step(Protocol):
@@ -83,7 +129,9 @@ class Index(Protocol):
         """The latest record of the same op, whatever it read."""
         ...
 
-    def save(self, record: CacheRecord) -> None: ...
+    def save(self, record: CacheRecord, pages: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        """`pages`: what the lists of the record's account name, kept as long as it."""
+        ...
 
     def drop(self, key: Digest) -> None: ...
 

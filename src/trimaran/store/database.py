@@ -19,45 +19,13 @@ from typing import Any, TypeVar
 from trimaran.errors import Conflict, Corrupt, Denied, TrimaranError, Unavailable
 from trimaran.store.disk import disk_errors
 from trimaran.store.locks import guarded
+from trimaran.store.schema import FAST_SCHEMA, FAST_VERSION, LATER, SCHEMA, VERSION
 
 T = TypeVar("T")
 
-VERSION = 1
 _APPLICATION = 0x7472696D  # "trim"
 _BATCH = 256
 _WAIT = 30.0
-
-_SCHEMA = """
-CREATE TABLE blobs(digest TEXT PRIMARY KEY, size INTEGER NOT NULL, media_type TEXT NOT NULL, created INTEGER NOT NULL,
-    condemned INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
-CREATE TABLE layers(id TEXT PRIMARY KEY, entries BLOB, diff_id TEXT NOT NULL DEFAULT '', remote BLOB,
-    parents TEXT NOT NULL DEFAULT '', description TEXT NOT NULL DEFAULT '', created INTEGER NOT NULL,
-    condemned INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE layer_blobs(layer TEXT NOT NULL, compression TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL,
-    media_type TEXT NOT NULL, PRIMARY KEY(layer, compression)) WITHOUT ROWID;
-CREATE INDEX layer_blobs_by_digest ON layer_blobs(digest);
-CREATE TABLE layer_files(layer TEXT NOT NULL, path TEXT NOT NULL, data BLOB, PRIMARY KEY(layer, path)) WITHOUT ROWID;
-CREATE TABLE snapshots(number INTEGER PRIMARY KEY AUTOINCREMENT, layer TEXT NOT NULL, form TEXT NOT NULL,
-    size INTEGER NOT NULL DEFAULT -1, boot TEXT NOT NULL, synced INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL);
-CREATE UNIQUE INDEX snapshots_by_layer ON snapshots(layer, form);
-CREATE TABLE origins(digest TEXT NOT NULL, repository TEXT NOT NULL, PRIMARY KEY(digest, repository)) WITHOUT ROWID;
-CREATE TABLE records(key TEXT PRIMARY KEY, op TEXT NOT NULL, body BLOB NOT NULL, created INTEGER NOT NULL);
-CREATE INDEX records_by_op ON records(op, created);
-CREATE TABLE record_layers(key TEXT NOT NULL, layer TEXT NOT NULL, PRIMARY KEY(layer, key)) WITHOUT ROWID;
-CREATE INDEX record_layers_by_key ON record_layers(key);
-CREATE TABLE memos(stack TEXT NOT NULL, selector TEXT NOT NULL, value TEXT NOT NULL,
-    PRIMARY KEY(stack, selector)) WITHOUT ROWID;
-CREATE TABLE images(name TEXT PRIMARY KEY, descriptor BLOB NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE image_blobs(name TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY(name, digest)) WITHOUT ROWID;
-CREATE INDEX image_blobs_by_digest ON image_blobs(digest);
-"""
-
-_FAST_SCHEMA = """
-CREATE TABLE fast.used(kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, count INTEGER NOT NULL,
-    PRIMARY KEY(kind, id)) WITHOUT ROWID;
-CREATE TABLE fast.stat(device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL,
-    mtime INTEGER NOT NULL, ctime INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY(device, inode)) WITHOUT ROWID;
-"""
 
 
 class Database:
@@ -253,7 +221,7 @@ def _connect_frozen(folder: str) -> sqlite3.Connection:
     try:
         _check_version(folder, connection)
         connection.execute("ATTACH ':memory:' AS fast")
-        connection.executescript(_FAST_SCHEMA)
+        connection.executescript(FAST_SCHEMA)
     except BaseException:
         connection.close()
         raise
@@ -264,11 +232,14 @@ def _connect_made(folder: str, *, make: bool) -> sqlite3.Connection | None:
     """None when one of the files has to be made first and `make` is false."""
     connection = _open(os.path.join(folder, "store.db"))
     try:
-        if connection.execute("PRAGMA main.user_version").fetchone()[0] == 0:
+        format_found = connection.execute("PRAGMA main.user_version").fetchone()[0]
+        if format_found < VERSION:
             if not make:
                 connection.close()
                 return None
-            _create(folder, connection)
+            if format_found == 0:
+                _create(folder, connection)
+            _upgrade(folder, connection)
         _check_version(folder, connection)
         connection.execute("PRAGMA main.synchronous=NORMAL")
         connection.execute("PRAGMA temp_store=MEMORY")  # savepoints would each make a file in /var/tmp
@@ -310,13 +281,13 @@ def _attach_fast(connection: sqlite3.Connection, path: str, *, make: bool) -> bo
     connection.execute("ATTACH ? AS fast", (path,))
     connection.execute("PRAGMA fast.journal_mode=WAL")
     connection.execute("PRAGMA fast.synchronous=OFF")
-    connection.executescript(_FAST_SCHEMA + f"PRAGMA fast.user_version={VERSION};")
+    connection.executescript(FAST_SCHEMA + f"PRAGMA fast.user_version={FAST_VERSION};")
     return True
 
 
 def _attached(connection: sqlite3.Connection, path: str) -> bool:
     connection.execute("ATTACH ? AS fast", (path,))
-    if connection.execute("PRAGMA fast.user_version").fetchone()[0] != VERSION:
+    if connection.execute("PRAGMA fast.user_version").fetchone()[0] != FAST_VERSION:
         return False
     connection.execute("PRAGMA fast.synchronous=OFF")
     connection.execute("SELECT count(*) FROM (SELECT 1 FROM fast.used LIMIT 1)")
@@ -330,8 +301,11 @@ def _check_version(folder: str, connection: sqlite3.Connection) -> None:
             f'open store "{folder}": it has format {version}, this Trimaran reads format {VERSION}',
             hint="use the Trimaran that wrote it, or point TRIMARAN_ROOT at another folder",
         )
-    application = connection.execute("PRAGMA main.application_id").fetchone()[0]
-    if application != _APPLICATION:
+    _check_owner(folder, connection)
+
+
+def _check_owner(folder: str, connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA main.application_id").fetchone()[0] != _APPLICATION:
         raise Conflict(f'open store "{folder}": store.db belongs to another program')
 
 
@@ -339,9 +313,14 @@ def _create(folder: str, connection: sqlite3.Connection) -> None:
     if connection.execute("SELECT count(*) FROM main.sqlite_master").fetchone()[0]:
         raise Conflict(f'open store "{folder}": store.db belongs to another program')
     connection.execute("PRAGMA main.journal_mode=WAL")
-    connection.executescript(
-        f"BEGIN;{_SCHEMA};PRAGMA application_id={_APPLICATION};PRAGMA user_version={VERSION};COMMIT;"
-    )
+    connection.executescript(f"BEGIN;{SCHEMA};PRAGMA application_id={_APPLICATION};PRAGMA user_version=1;COMMIT;")
+
+
+def _upgrade(folder: str, connection: sqlite3.Connection) -> None:
+    """Format by format, each in one transaction. Who has the older one open keeps working: formats only add."""
+    _check_owner(folder, connection)
+    for older in range(connection.execute("PRAGMA main.user_version").fetchone()[0], VERSION):
+        connection.executescript(f"BEGIN;{LATER[older]};PRAGMA user_version={older + 1};COMMIT;")
 
 
 @contextmanager

@@ -16,15 +16,21 @@ import msgspec
 
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
+from trimaran.solver.protocols import Eviction
 from trimaran.store import cache_mounts, repositories
 from trimaran.store.database import Database, marks
 from trimaran.store.failpoints import reached
 from trimaran.store.last_use import LastUse
 from trimaran.store.locks import guarded
+from trimaran.store.page_rows import sweep_pages
 from trimaran.store.pins import live_pins
 from trimaran.store.prune import PruneOptions, candidates, keep_bytes
 from trimaran.store.removal import remove_tree
+from trimaran.store.tombstones import bury_layer
 from trimaran.store.usage import CACHE_MOUNT, GIT_REPOSITORY, UsageRecord, usage
+
+ASKED = Eviction(cause="prune")
+_LOST = Eviction(cause="lost")
 
 
 class Collector:
@@ -39,8 +45,11 @@ class Collector:
         """What `du` shows, largest first."""
         return usage(cancel, self._root, self._database, self._last_use)
 
-    def prune(self, cancel: Cancel, options: PruneOptions) -> Iterator[UsageRecord]:
-        """Delete what `options` let go; each record when its bytes are gone, with the size that was freed."""
+    def prune(self, cancel: Cancel, options: PruneOptions, why: Eviction = ASKED) -> Iterator[UsageRecord]:
+        """Delete what `options` let go; each record when its bytes are gone, with the size that was freed.
+
+        Cache records that go are remembered with `why`.
+        """
         with guarded(os.path.join(self._root, "gc.lock"), exclusive=True):  # a collector that died may have condemned
             self._database.execute("UPDATE layers SET condemned=0 WHERE condemned").result()
         records = self.usage(cancel)
@@ -54,7 +63,7 @@ class Collector:
             chosen = free if keep is None else free[:1]
             if not chosen:
                 break
-            for record in (*self._delete(cancel, chosen), *self._delete_folders(cancel, chosen)):
+            for record in (*self._delete(cancel, chosen, why), *self._delete_folders(cancel, chosen)):
                 total -= record.size
                 yield record
             gone = {record.id for record in chosen}
@@ -70,7 +79,7 @@ class Collector:
         rows = self._database.query("SELECT parents FROM layers WHERE parents != '' AND NOT condemned")
         return {parent for (parents,) in rows for parent in parents.split()}
 
-    def _delete(self, cancel: Cancel, chosen: list[UsageRecord]) -> Iterator[UsageRecord]:
+    def _delete(self, cancel: Cancel, chosen: list[UsageRecord], why: Eviction) -> Iterator[UsageRecord]:
         chosen = [record for record in chosen if record.type not in (CACHE_MOUNT, GIT_REPOSITORY)]
         names = [record.id for record in chosen]
         self._database.write_now(
@@ -82,7 +91,7 @@ class Collector:
         trash: list[str] = []
         with guarded(os.path.join(self._root, "gc.lock"), exclusive=True):
             pins = live_pins(self._root)
-            freed = self._database.write_now(lambda connection: self._delete_rows(connection, chosen, pins, trash))
+            freed = self._database.write_now(lambda connection: self._delete_rows(connection, chosen, pins, trash, why))
             reached("gc rows")
             self._delete_blobs()
         for path in trash:
@@ -102,7 +111,12 @@ class Collector:
                 yield record
 
     def _delete_rows(
-        self, connection: sqlite3.Connection, chosen: list[UsageRecord], pins: set[str], trash: list[str]
+        self,
+        connection: sqlite3.Connection,
+        chosen: list[UsageRecord],
+        pins: set[str],
+        trash: list[str],
+        why: Eviction,
     ) -> list[UsageRecord]:
         freed = []
         for record in chosen:
@@ -114,7 +128,7 @@ class Collector:
                 continue
             rows = connection.execute("SELECT number, size FROM snapshots WHERE layer=?", (record.id,)).fetchall()
             trash += [os.path.join(self._root, "snapshots", str(number)) for number, _ in rows]
-            if _delete_layer(connection, record.id, keep_images=record.shared):
+            if _delete_layer(connection, record.id, why, keep_images=record.shared):
                 freed.append(record)
             elif rows:
                 freed.append(msgspec.structs.replace(record, size=sum(max(size, 0) for _, size in rows)))
@@ -150,6 +164,7 @@ class Collector:
             self._sweep_blob_files(cancel, pins)
             trash += self._sweep_snapshots(pins)
             self._database.write_now(lambda connection: _sweep_layers(connection, pins))
+            self._database.write_now(sweep_pages)
         for path in trash:
             remove_tree(cancel, path)
         cache_mounts.sweep(cancel, self._root)
@@ -189,7 +204,7 @@ class Collector:
         return [os.path.join(folder, name) for name in names if name not in known]
 
 
-def _delete_layer(connection: sqlite3.Connection, layer: str, *, keep_images: bool) -> bool:
+def _delete_layer(connection: sqlite3.Connection, layer: str, why: Eviction, *, keep_images: bool) -> bool:
     """All rows of a layer; with `keep_images` those stay (False) that a named image needs to be run or pushed."""
     connection.execute("DELETE FROM snapshots WHERE layer=?", (layer,))
     if keep_images:
@@ -201,8 +216,7 @@ def _delete_layer(connection: sqlite3.Connection, layer: str, *, keep_images: bo
             return False
     connection.execute("DELETE FROM layer_blobs WHERE layer=?", (layer,))
     connection.execute("DELETE FROM layer_files WHERE layer=?", (layer,))
-    connection.execute("DELETE FROM records WHERE key IN (SELECT key FROM record_layers WHERE layer=?)", (layer,))
-    connection.execute("DELETE FROM record_layers WHERE layer=?", (layer,))
+    bury_layer(connection, layer, why)
     connection.execute("DELETE FROM layers WHERE id=?", (layer,))
     connection.execute("DELETE FROM fast.used WHERE kind='layer' AND id=?", (layer,))
     return True
@@ -216,5 +230,5 @@ def _sweep_layers(connection: sqlite3.Connection, pins: set[str]) -> None:
     ).fetchall()
     for (layer,) in rows:
         if f"layer:{layer}" not in pins:
-            _delete_layer(connection, layer, keep_images=False)
+            _delete_layer(connection, layer, _LOST, keep_images=False)
     connection.execute("DELETE FROM origins WHERE digest NOT IN (SELECT digest FROM layer_blobs)")

@@ -44,8 +44,8 @@ class LayerLists:
             return known
         if layer == NOTHING:
             return EMPTY
-        body = self._rows.entries(layer)
-        return None if body is None else self.put(layer, EntryList.decode(body))
+        kept = self._rows.entries(layer)
+        return None if kept is None else self.put(layer, kept)
 
     def put(self, layer: LayerId, entries: EntryList, *, only_here: bool = False) -> EntryList:
         """Keep in memory; lists that are `only_here` (of contexts) are never dropped for others."""
@@ -65,8 +65,10 @@ class LayerLists:
 
     def store(self, layer: LayerId, entries: EntryList) -> None:
         """Keep in memory and in the layer's row."""
+        from trimaran.store.pages import paged
+
         self.put(layer, entries)
-        body = entries.encode()
+        body = paged(entries)
         self._database.submit(lambda connection: insert_layer(connection, layer, entries=body))
 
     def fill(self, layer: LayerId, digests: Mapping[str, Digest]) -> EntryList:

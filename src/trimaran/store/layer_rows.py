@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from typing import NewType
+from functools import partial
+from typing import TYPE_CHECKING, NewType
 
 import msgspec
 
@@ -13,6 +14,10 @@ from trimaran.digest import Digest
 from trimaran.oci.descriptor import Descriptor
 from trimaran.store.database import Database
 from trimaran.store.packing import pack
+
+if TYPE_CHECKING:
+    from trimaran.store.entries import EntryList
+    from trimaran.store.pages import Paged
 
 LayerId = NewType("LayerId", str)
 
@@ -37,9 +42,15 @@ class LayerRows:
         """Whether there is a row that no garbage collector has condemned."""
         return self._database.row("SELECT 1 FROM layers WHERE id=? AND NOT condemned", (layer,)) is not None
 
-    def entries(self, layer: LayerId) -> bytes | None:
+    def entries(self, layer: LayerId) -> EntryList | None:
+        """The layer's list, if it was kept; None also when pages of it are gone. Corrupt."""
         row = self._database.row("SELECT entries FROM layers WHERE id=?", (layer,))
-        return None if row is None else row[0]
+        if row is None or row[0] is None:
+            return None
+        from trimaran.store.page_rows import read_pages
+        from trimaran.store.pages import joined
+
+        return joined(row[0], partial(read_pages, self._database))
 
     def parents(self, layer: LayerId) -> tuple[LayerId, ...]:
         row = self._database.row("SELECT parents FROM layers WHERE id=?", (layer,))
@@ -95,12 +106,16 @@ def insert_layer(
     layer: str,
     *,
     diff_id: str = "",
-    entries: bytes | None = None,
+    entries: Paged | None = None,
     remote: bytes | None = None,
     parents: str = "",
     description: str = "",
 ) -> None:
     """Add or complete a row: what is given replaces, what is not stays."""
+    if entries is not None:
+        from trimaran.store.page_rows import insert_pages
+
+        insert_pages(connection, entries.pages)
     connection.execute(
         "INSERT INTO layers(id, entries, diff_id, remote, parents, description, created) VALUES(?,?,?,?,?,?,?)"
         " ON CONFLICT(id) DO UPDATE SET entries=coalesce(excluded.entries, entries),"
@@ -108,12 +123,12 @@ def insert_layer(
         " remote=coalesce(excluded.remote, remote),"
         " parents=CASE excluded.parents WHEN '' THEN parents ELSE excluded.parents END,"
         " description=CASE excluded.description WHEN '' THEN description ELSE excluded.description END, condemned=0",
-        (layer, entries, diff_id, remote, parents, description, time.time_ns()),
+        (layer, entries.top if entries is not None else None, diff_id, remote, parents, description, time.time_ns()),
     )
 
 
 def insert_blob(
-    connection: sqlite3.Connection, layer: str, compression: str, made: LayerBlob, entries: bytes | None = None
+    connection: sqlite3.Connection, layer: str, compression: str, made: LayerBlob, entries: Paged | None = None
 ) -> None:
     """Add a blob of the layer, and complete its row."""
     descriptor = made.descriptor

@@ -227,6 +227,7 @@ class Layers:
 
     async def _make_blob(self, layer: LayerId, compression: Compression, progress: Progress | None) -> LayerBlob:
         from trimaran.store.making import recompress, render
+        from trimaran.store.pages import paged
         from trimaran.store.render import fill_digests
 
         key = compression.identity
@@ -249,7 +250,7 @@ class Layers:
                 made = LayerBlob(descriptor, other.diff_id)
             else:
                 raise ResultGone(layer)
-            body = entries.encode() if entries is not None else None
+            body = paged(entries) if entries is not None else None
             await self.database.write(lambda connection: insert_blob(connection, layer, key, made, body))
             reached("layer blob row")
             self._places.row_written(layer)
@@ -267,6 +268,7 @@ class Layers:
 
     async def _fetch(self, layer: LayerId, progress: Progress | None, *, unpack_too: bool) -> Descriptor:
         from trimaran.store.fetching import unpack_or_pull
+        from trimaran.store.pages import paged
 
         async with self._locked(layer):
             blob = self._places.blob(layer)
@@ -286,7 +288,7 @@ class Layers:
             )
             entries = known or entries  # what was listed here knows more: times in nanoseconds
             self._lists.put(layer, entries)
-            body = entries.encode()
+            body = paged(entries)
             await self.database.write(
                 lambda connection: (
                     insert_layer(connection, layer, entries=body)
@@ -321,6 +323,7 @@ class Layers:
             assert path is not None
             return path
         from trimaran.store.making import render_folder
+        from trimaran.store.pages import paged
 
         async with self._locked(layer):
             known = self._places.folder(layer)
@@ -332,7 +335,7 @@ class Layers:
             await aio.in_thread(
                 render_folder, entries, partial(self.open_file, layer), temporary, user_xattrs=user_xattrs
             )
-            body = entries.encode()
+            body = paged(entries)
             await self.database.write(lambda connection: insert_layer(connection, layer, entries=body))
             self._places.row_written(layer)
             return self._places.add_folder(layer, await aio.in_thread(self._keep_folder, temporary, layer))

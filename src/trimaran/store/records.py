@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from trimaran.digest import Digest
-from trimaran.solver.protocols import CacheRecord, KeyInput
+from trimaran.solver.protocols import Account, CacheRecord, KeyInput
 from trimaran.store.database import Database
 from trimaran.store.last_use import RECORD, LastUse
 from trimaran.store.locks import locked
@@ -63,13 +63,22 @@ class Records:
         row = self._database.row("SELECT key, body FROM records WHERE op=? ORDER BY created DESC LIMIT 1", (op,))
         return None if row is None else self._decode(row[0], row[1])
 
-    def save(self, record: CacheRecord) -> None:
+    def save(self, record: CacheRecord, pages: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Returns at once; a process that gets the key's lock after us sees it."""
-        row = (record.key, record.op, _pack(record), record.created)
+        account = record.account or Account()
+        lists = b"".join(each.top for each in account.lists)
+        row = (record.key, record.op, _pack(record), record.created, account.place, lists)
         layers = sorted({layer for result in record.results for layer in result})
 
         def job(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO records(key, op, body, created) VALUES(?,?,?,?)", row)
+            if pages:
+                from trimaran.store.page_rows import insert_pages
+
+                insert_pages(connection, pages)
+            connection.execute(
+                "INSERT OR REPLACE INTO records(key, op, body, created, place, lists) VALUES(?,?,?,?,?,?)", row
+            )
+            connection.execute("DELETE FROM tombstones WHERE key=?", (row[0],))
             connection.execute("DELETE FROM record_layers WHERE key=?", (row[0],))
             connection.executemany(
                 "INSERT OR IGNORE INTO record_layers(key, layer) VALUES(?,?)", [(row[0], layer) for layer in layers]

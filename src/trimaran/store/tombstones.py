@@ -1,0 +1,70 @@
+"""What is remembered of records that went, so that a miss can be explained. Small: the last MOST of them.
+
+Law: whoever deletes records does it by `bury` (or `bury_layer`), in its own transaction; nobody deletes from `records`
+otherwise, but the solver when what a record promised is not there.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from trimaran.solver.protocols import CacheRecord, Eviction, Tombstone
+from trimaran.store.database import Database, marks
+from trimaran.store.packing import pack, unpack
+
+MOST = 2000
+"""Tombstones kept, the latest; about 1 KiB each."""
+
+
+def bury_layer(connection: sqlite3.Connection, layer: str, why: Eviction) -> None:
+    """Delete the records that promise `layer`."""
+    rows = connection.execute("SELECT key FROM record_layers WHERE layer=?", (layer,)).fetchall()
+    bury(connection, [key for (key,) in rows], why)
+
+
+def bury(connection: sqlite3.Connection, keys: Sequence[str], why: Eviction) -> None:
+    """Delete these records and remember that they were."""
+    now = time.time_ns()
+    for start in range(0, len(keys), 500):
+        some = tuple(keys[start : start + 500])
+        known = f"key IN ({marks(some)})"
+        for key, place, body in connection.execute(f"SELECT key, place, body FROM records WHERE {known}", some):  # noqa: S608
+            stone = _stone(body, now, why)
+            if stone is not None:
+                connection.execute("INSERT OR REPLACE INTO tombstones VALUES(?,?,?,?)", (key, place, now, pack(stone)))
+        connection.execute(f"DELETE FROM records WHERE {known}", some)  # noqa: S608
+        connection.execute(f"DELETE FROM record_layers WHERE {known}", some)  # noqa: S608
+    if keys:
+        connection.execute(
+            "DELETE FROM tombstones WHERE key IN (SELECT key FROM tombstones ORDER BY at DESC LIMIT -1 OFFSET ?)",
+            (MOST,),
+        )
+
+
+def _stone(body: bytes, now: int, why: Eviction) -> Tombstone | None:
+    try:
+        record = unpack(body, CacheRecord)
+    except msgspec.MsgspecError:
+        return None
+    account = record.account and msgspec.structs.replace(record.account, lists=())
+    return Tombstone(record=msgspec.structs.replace(record, results=(), account=account), at=now, why=why)
+
+
+def find(database: Database, key: str) -> Tombstone | None:
+    return _read(database.row("SELECT body FROM tombstones WHERE key=?", (key,)))
+
+
+def latest(database: Database, place: str) -> Tombstone | None:
+    """The one that went last of those that stood at `place`."""
+    return _read(database.row("SELECT body FROM tombstones WHERE place=? ORDER BY at DESC LIMIT 1", (place,)))
+
+
+def _read(row: tuple[bytes] | None) -> Tombstone | None:
+    try:
+        return None if row is None else unpack(row[0], Tombstone)
+    except msgspec.MsgspecError:
+        return None
