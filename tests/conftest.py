@@ -1,4 +1,4 @@
-"""What holds for every test: a skip is no way out on the reference machine, and end-to-end tests are one after another.
+"""What holds for every test: a skip is no way out on the reference machine, and end-to-end tests go file by file.
 
 Tables of expected results that lie beside the repository are no part of it: where they are not, the tests that read
 them are deselected, and the header says so.
@@ -56,12 +56,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Any process takes the next test, but the end-to-end tests are one's: they share an account and a table of handlers."""
+    """Any process takes the next unit test; of the end-to-end tests it takes a file, whose fixtures it makes once."""
     from xdist.scheduler import LoadScopeScheduling
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "e2e" if "e2e/" in nodeid.partition("::")[0] else nodeid
+            file = nodeid.partition("::")[0]
+            return file if "e2e/" in file else nodeid
 
     return Scheduling(config, log)
 
