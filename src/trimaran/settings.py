@@ -266,7 +266,7 @@ class _File:
         self.path = path
 
     def wrong(self, keys: tuple[str, ...], message: str, *, hint: str = "") -> UsageError:
-        line = _line_of(self.raw.decode(errors="replace"), keys)
+        line = line_of(self.raw.decode(errors="replace"), keys)
         where = Location(self.path, self.raw, (Range(Position(line), Position(line)),), "TOML")
         return UsageError(f"read {self.path}:{line}: {message}", hint=hint, where=where)
 
@@ -349,7 +349,7 @@ def _read(raw: bytes, path: str) -> dict[str, Any]:
     return fields | system
 
 
-def _line_of(text: str, keys: tuple[str, ...]) -> int:
+def line_of(text: str, keys: tuple[str, ...]) -> int:
     """The line (from 1) where the last of `keys` stands, as near as headers and `key =` lines tell; else 1."""
     table: tuple[str, ...] = ()
     best = 1

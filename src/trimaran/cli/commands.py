@@ -41,6 +41,7 @@ TABLE: Mapping[str, Row] = {
     "plugin install": ("plugin_install", SETUP, "Make docker's build and buildx commands run on Trimaran"),
     "plugin uninstall": ("plugin_uninstall", SETUP, "Bring back the buildx that was there before"),
     "doctor": ("doctor", SETUP, "Check this machine and say how to mend it"),
+    "settings": ("settings_command", SETUP, "Show the settings in force and where each comes from"),
     "completion": ("completion", SETUP, "Print a completion script for a shell"),
     "help": ("help_command", SETUP, "Help about any command"),
     "version": ("version", SETUP, "Show version information"),
