@@ -133,7 +133,7 @@ class Once:
         if entry is None:
             task: asyncio.Task[Any] = asyncio.get_running_loop().create_task(work())
             entry = self._running[key] = (task, [0])
-            task.add_done_callback(lambda _: self._running.pop(key, None))
+            task.add_done_callback(lambda _: self._forget(key, task))
         task, waiters = entry
         waiters[0] += 1
         try:
@@ -141,9 +141,15 @@ class Once:
             return result
         except asyncio.CancelledError:
             if waiters[0] == 1 and not task.done():
-                self._running.pop(key, None)
+                self._forget(key, task)
                 task.cancel()
                 await asyncio.wait([task])
             raise
         finally:
             waiters[0] -= 1
+
+    def _forget(self, key: object, task: asyncio.Task[Any]) -> None:
+        """A cancelled run takes its time to end: by then another may have begun under its key."""
+        entry = self._running.get(key)
+        if entry is not None and entry[0] is task:
+            del self._running[key]

@@ -48,6 +48,8 @@ class World:
         self.fails: set[str] = set()
         self.delay: dict[str, float] = {}
         self.cancelled: list[str] = []
+        self.vanishes: Callable[[str], bool] = lambda name: False
+        """Whether the layer that a step of that name gives is gone as soon as it is made."""
         self.count = 0
 
     def solver(self) -> Solver:
@@ -123,7 +125,8 @@ class FakeStep:
             raise RuntimeError(f"{self.name} failed")
         world.count += 1
         layer = f"{self.name}#{world.count}"
-        world.layers.add(layer)
+        if not world.vanishes(self.name):
+            world.layers.add(layer)
         world.content[layer] = world.outcome(self.name, world.count)
         below = inputs[0].layers if inputs and isinstance(inputs[0], Stack) else ()
         return (Stack((*below, layer)),)

@@ -1,21 +1,22 @@
 """Runs a graph: starts what the plan calls ready, serves from records what was done before.
 
 Law: a hit is a promise, not bytes. Whoever finds a promised layer gone raises `ResultGone`; the solver then forgets the
-record, runs the step that made it again, and everything above it that reads a new id. Equal work runs once: in this
-process by `aio.Once`, between processes under the key's lock. No lock and no slot is held while waiting for another
-step.
+record, runs the step that made it again, and everything above it that reads a new id. That ends: no step is made again
+more than a few times, and what no step here gave is an error at once. Equal work runs once: in this process by
+`aio.Once`, between processes under the key's lock. No lock and no slot is held while waiting for another step.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from trimaran import aio
 from trimaran.digest import Digest
-from trimaran.errors import TrimaranError, located
+from trimaran.errors import NotFound, TrimaranError, located
 from trimaran.events import Progress, Sink, VertexEvent
 from trimaran.graph.vertex import Edge, Vertex
 from trimaran.solver.plan import Plan, reachable, readers
@@ -24,7 +25,11 @@ from trimaran.solver.protocols import CacheRecord, Index, KeyInput, Result, Resu
 T = TypeVar("T")
 
 _RERUNS = 3
-"""How often results may vanish under one request before that is an error of its own."""
+"""How often what a step gives may vanish under one build before that is an error of its own."""
+
+
+class _Forgotten(Exception):
+    """Another request found gone, and dropped, what this one counts on: it has to plan anew."""
 
 
 class Solver:
@@ -38,6 +43,10 @@ class Solver:
         self._done: dict[Digest, tuple[Result, ...]] = {}
         self._vertices: dict[Digest, Vertex] = {}
         self._records: dict[Digest, CacheRecord] = {}
+        self._vanished: Counter[Digest] = Counter()
+        """How often what a vertex gave was found gone."""
+        self._forgotten: set[str] = set()
+        """Parts that were found gone: a second request that misses one has only to plan anew."""
         self._once = aio.Once()
         self.executed = 0
         self.cached = 0
@@ -48,14 +57,17 @@ class Solver:
 
     async def need(self, edges: Sequence[Edge], use: Callable[[list[Result]], Awaitable[T]]) -> T:
         """Solve `edges` and `use` their results; when one turns out gone, make it again and use anew."""
-        for attempt in range(_RERUNS + 1):
+        seen: Counter[str] = Counter()
+        while True:
             try:
                 await self._run(edges)
-                return await use([self._done[edge.vertex.digest][edge.index] for edge in edges])
+                return await use([self._result(edge) for edge in edges])
+            except _Forgotten:
+                continue  # each was counted by who forgot it
             except ResultGone as gone:
-                if attempt == _RERUNS or not self._forget(gone.part):
+                seen[gone.part] += 1
+                if seen[gone.part] > _RERUNS or not self._forget(gone):
                     raise
-        raise AssertionError
 
     async def _run(self, edges: Sequence[Edge]) -> None:
         plan = Plan(edges, self._done)
@@ -69,18 +81,31 @@ class Solver:
                 plan.finish(await finished.get())
 
     async def _finish(self, vertex: Vertex, finished: asyncio.Queue[Digest]) -> None:
-        await self._once.run(vertex.digest, lambda: self._solve_vertex(vertex))
+        try:
+            await self._once.run(vertex.digest, lambda: self._solve_vertex(vertex))
+        except asyncio.CancelledError as error:
+            ours = asyncio.current_task()
+            if ours is None or ours.cancelling():
+                raise
+            # A task group takes this for a wish of ours, and the plan would wait for the vertex for ever.
+            raise RuntimeError(f"{vertex.hints.name} was cancelled by nobody") from error
         finished.put_nowait(vertex.digest)
 
     async def _solve_vertex(self, vertex: Vertex) -> None:
         if vertex.digest in self._done:
             return
         step = self._make_step(vertex)
-        inputs = [self._done[edge.vertex.digest][edge.index] for edge in vertex.inputs]
+        inputs = [self._result(edge) for edge in vertex.inputs]
         work = _Work(vertex, step, self._sink)
         with located(vertex.hints.where), work:
             results = await self._results_of(vertex, step, inputs, work)
         self._done[vertex.digest] = results
+
+    def _result(self, edge: Edge) -> Result:
+        results = self._done.get(edge.vertex.digest)
+        if results is None:
+            raise _Forgotten
+        return results[edge.index]
 
     async def _results_of(
         self, vertex: Vertex, step: Step, inputs: Sequence[Result], work: _Work
@@ -144,22 +169,30 @@ class Solver:
         self._records[vertex.digest] = record
         return results
 
-    def _forget(self, part: str) -> bool:
-        """Drop what promised `part` and everything that reads it; False when nothing here did."""
-        self._results.gone(part)
+    def _forget(self, gone: ResultGone) -> bool:
+        """Drop what promised that part and everything that reads it; False when nothing here ever did.
+
+        Raises when the same step's results vanish again and again: something else takes them away.
+        """
+        self._results.gone(gone.part)
         makers = {
             digest
             for digest, vertex in self._vertices.items()
-            if digest in self._done and part in self._new_parts(vertex)
+            if digest in self._done and gone.part in self._new_parts(vertex)
         }
         if not makers:
-            return False
+            return gone.part in self._forgotten
+        self._forgotten.add(gone.part)
         everything = reachable([vertex.edge() for vertex in self._vertices.values()])
         for digest in readers(everything, makers):
             self._done.pop(digest, None)
             record = self._records.pop(digest, None)
             if record is not None and digest in makers:
                 self._index.drop(record.key)
+        self._vanished.update(makers)
+        for maker in makers:
+            if self._vanished[maker] > _RERUNS:
+                raise _vanishes(self._vertices[maker], gone)
         return True
 
     def _new_parts(self, vertex: Vertex) -> set[str]:
@@ -211,6 +244,15 @@ class _Work:
                 emulated=self._ran if execution == "emulated" else 0,
             )
         )
+
+
+def _vanishes(vertex: Vertex, gone: ResultGone) -> NotFound:
+    return NotFound(
+        f"keep what {vertex.hints.name} gives: it was gone from the store each of the {_RERUNS + 1} times it was made "
+        f"(last: {gone.part})",
+        hint="something else removes files from the store while it is used: stop that, and build again",
+        where=vertex.hints.where,
+    )
 
 
 def _words(error: BaseException | None) -> str:
