@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import subprocess
 
 import pytest
 from namespaces import in_mount_namespace, in_user_namespace
@@ -335,3 +336,64 @@ def test_a_layer_that_comes_twice_is_shown_once(stacks):
                     assert file.read() == (b"lower" if stack[-1] == lower else b"upper")
 
     stacks(work)
+
+
+def test_a_new_mode_does_not_take_xattrs_away(stacks):
+    """What an image's layer or a COPY of one gave a file stays with it when a step changes something else of it."""
+    label = ("user.label", b"kept")
+
+    async def work(store):
+        entries, origins = layer_of(
+            {"plain": b"p", "d/inner": b"i"},
+            entry("d", FOLDER, 0o700, xattrs=(label,)),
+            *[
+                entry(n, size=1, digest=str(Digest.of(b"x")), xattrs=(label,))
+                for n in ("mode", "bytes", "anew", "bare")
+            ],
+        )
+        origins |= {name: Inline(b"x") for name in ("mode", "bytes", "anew", "bare")}
+        rootfs = Rootfs((await store.layers.add(entries, origins),))
+        async with store.roots.mount(rootfs, writable=True) as mounted:
+            root = mounted.path
+            os.chmod(f"{root}/mode", 0o600)
+            write(root, "bytes", b"changed")
+            os.unlink(f"{root}/anew")
+            write(root, "anew", b"another file")
+            os.removexattr(f"{root}/bare", "user.label")
+            os.chmod(f"{root}/plain", 0o600)
+            os.setxattr(f"{root}/plain", "user.own", b"of the step")
+            write(root, "d/more", b"m")
+            layer = await mounted.commit()
+        listed = {each.path: each.xattrs for each in await store.layers.entries(layer) if each.path}
+        expected = {"mode": (label,), "bytes": (label,), "d": (label,), "anew": (), "plain": (), "d/more": ()}
+        assert {path: listed[path] for path in expected} == expected
+        assert listed.get("bare", ()) == ()
+        async with store.roots.mount(rootfs.on_top(layer), writable=False) as mounted:
+            assert os.getxattr(f"{mounted.path}/mode", "user.label") == b"kept"
+            assert os.getxattr(f"{mounted.path}/d", "user.label") == b"kept"
+
+    stacks(work)
+
+
+def test_a_store_that_lost_files_goes_on(stacks, tmp_path):
+    """Its database, folders in it, or single layers: what is missing is made again, never written over."""
+    root = tmp_path / "store"
+
+    async def step(store):
+        rootfs = Rootfs((await base(store),))
+        async with store.roots.mount(rootfs, writable=True) as mounted:
+            write(mounted.path, "new", b"1")
+            layer = await mounted.commit()
+        async with store.roots.mount(rootfs.on_top(layer), writable=False) as mounted:
+            assert read(mounted.path, "new") == b"1"
+        await store.sync()
+
+    stacks(step)
+    before = set(os.listdir(root / "snapshots"))
+    assert before
+    for lost in (["store.db"], ["snapshots", "blobs"], ["temp", "locks", "live"]):
+        for name in lost:
+            subprocess.run(["rm", "-rf", root / name], check=True)
+        stacks(step)
+        if lost == ["store.db"]:
+            assert before < set(os.listdir(root / "snapshots")), "folders of the lost database are not written to"

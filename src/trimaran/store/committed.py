@@ -12,7 +12,7 @@ from trimaran.errors import Corrupt, NotFound
 from trimaran.linux.paths import open_beneath
 from trimaran.store.entries import EntryList, Origin
 from trimaran.store.tree import Tree
-from trimaran.store.upper import explicit, prune_unchanged, read_upper
+from trimaran.store.upper import explicit, keep_xattrs, prune_unchanged, read_upper
 
 _CHUNK = 1 << 20
 
@@ -22,7 +22,7 @@ def list_upper(cancel: Cancel, folder: str, below: Sequence[EntryList], *, user_
     lower = Tree.stack(below)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        entries = read_upper(cancel, fd, user_xattrs=user_xattrs)
+        entries = keep_xattrs(fd, read_upper(cancel, fd, user_xattrs=user_xattrs), lower)
     finally:
         os.close(fd)
     pruned = prune_unchanged(explicit(entries, lower), lower)

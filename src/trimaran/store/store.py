@@ -129,7 +129,10 @@ def open_store(root: str, *, readonly: bool = False, user_xattrs: bool = False) 
 
 
 def _make_folders(root: str) -> None:
-    if not os.path.isdir(os.path.join(root, _FOLDERS[-1])):
-        os.makedirs(root, 0o700, exist_ok=True)
-        for name in _FOLDERS:
-            os.makedirs(os.path.join(root, name), 0o700, exist_ok=True)
+    """Also what somebody removed from a store that is there: an empty folder is one with nothing in it."""
+    missing = [name for name in _FOLDERS if not os.path.isdir(os.path.join(root, name))]
+    if not missing:
+        return
+    os.makedirs(root, 0o700, exist_ok=True)
+    for name in missing:
+        os.makedirs(os.path.join(root, name), 0o700, exist_ok=True)

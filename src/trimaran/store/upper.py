@@ -17,6 +17,7 @@ from trimaran.aio import Cancel
 from trimaran.linux.paths import open_beneath
 from trimaran.store.entries import (
     CHARACTER,
+    FILE,
     FOLDER,
     NANOSECONDS,
     WHITEOUT,
@@ -33,7 +34,7 @@ def read_upper(cancel: Cancel, fd: int, *, user_xattrs: bool) -> EntryList:
     """Every path in the upper folder `fd` (also the root), content digests "", overlay's marks understood.
 
     Copied-up parents are in it, opaque folders in its `opaque`: `explicit` and `prune_unchanged` deal with both.
-    `fd` stays open. Of xattrs only security.capability is kept, as BuildKit does.
+    `fd` stays open. Of xattrs only security.capability is kept, as BuildKit does; `keep_xattrs` knows of others.
     """
     with Folder("upper folder", os.dup(fd)) as folder:
         listed = folder.scan(cancel, all_capabilities=True)
@@ -56,6 +57,35 @@ def _is_opaque(root: int, path: str, mark: str) -> bool:
     except OSError as error:
         if error.errno in {errno.ENODATA, errno.ENOTSUP, errno.EOPNOTSUPP}:
             return False
+        raise
+    finally:
+        os.close(fd)
+
+
+def keep_xattrs(fd: int, entries: EntryList, lower: Tree) -> EntryList:
+    """With the xattrs that `lower` lists for a path and that are still there: a new mode does not take them away.
+
+    What a process has set itself stays out of layers, as with BuildKit.
+    """
+    return EntryList.of([_with_xattrs(fd, entry, lower.get(entry.path)) for entry in entries], entries.opaque)
+
+
+def _with_xattrs(fd: int, entry: Entry, below: Entry | None) -> Entry:
+    if below is None or not below.xattrs or entry.kind != below.kind or entry.kind not in {FILE, FOLDER}:
+        return entry
+    known = {name for name, _ in entry.xattrs}
+    kept = [(name, value) for name, _ in below.xattrs if name not in known and (value := _xattr(fd, entry.path, name))]
+    return msgspec.structs.replace(entry, xattrs=tuple(sorted((*entry.xattrs, *kept)))) if kept else entry
+
+
+def _xattr(root: int, path: str, name: str) -> bytes:
+    """b"" when it is not there: an empty one is none."""
+    fd = open_beneath(root, path, os.O_PATH | os.O_NOFOLLOW)
+    try:
+        return os.getxattr(f"/proc/self/fd/{fd}", name)
+    except OSError as error:
+        if error.errno in {errno.ENODATA, errno.ENOTSUP, errno.EOPNOTSUPP}:
+            return b""
         raise
     finally:
         os.close(fd)

@@ -80,10 +80,7 @@ class SnapshotFolders:
         def number_it(connection: sqlite3.Connection) -> int:
             # A number is taken before the folder moves: AUTOINCREMENT never gives it again, whatever happens then.
             connection.execute("DELETE FROM snapshots WHERE layer=? AND form=?", (layer, self._form))
-            row = (f"\0{temporary}", self._form, "", time.time_ns())
-            cursor = connection.execute("INSERT INTO snapshots(layer, form, boot, created) VALUES(?,?,?,?)", row)
-            assert cursor.lastrowid is not None
-            return cursor.lastrowid
+            return self._next_number(connection, temporary)
 
         with guarded(self._collector, exclusive=False):
             number = self._database.write_now(number_it)
@@ -99,6 +96,19 @@ class SnapshotFolders:
             self._database.write_now(publish)
         reached("snapshot row")
         return path
+
+    def _next_number(self, connection: sqlite3.Connection, temporary: str) -> int:
+        """A row for a folder that is not there yet: those of a database that was lost have no rows, and are left."""
+        row = (f"\0{temporary}", self._form, "", time.time_ns())
+        insert = "INSERT INTO snapshots(layer, form, boot, created) VALUES(?,?,?,?)"
+        number = connection.execute(insert, row).lastrowid
+        assert number is not None
+        if os.path.lexists(os.path.join(self._root, str(number))):
+            taken = max(int(name) for name in os.listdir(self._root) if name.isdigit())
+            connection.execute("UPDATE snapshots SET number=? WHERE number=?", (taken + 1, number))
+            connection.execute("UPDATE sqlite_sequence SET seq=? WHERE name='snapshots'", (taken + 1,))
+            return taken + 1
+        return number
 
     def forget(self, layer: str) -> None:
         if not self._database.readonly:
