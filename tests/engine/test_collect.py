@@ -20,12 +20,9 @@ def rules(text="", total=1000 * GIB):
 
 
 def test_defaults_are_buildkitds():
-    *kinds, aged, limits, everything = rules()
-    assert [rule.filters for rule in kinds] == [
-        ("type==source.local",),
-        ("type==exec.cachemount",),
-        ("type==source.git.checkout",),
-    ]
+    kinds, aged, limits, everything = rules()
+    assert kinds.filters == ("type==source.local", "type==exec.cachemount", "type==source.git.checkout")
+    assert (kinds.keep_duration, kinds.max_used) == (48 * 3600 * 10**9, 512_000_000)
     assert (limits.reserved, limits.max_used, limits.min_free) == (10 * GIB, 100 * GIB, 200 * GIB)
     assert aged.keep_duration == 60 * 86_400 * 10**9
     assert everything.all

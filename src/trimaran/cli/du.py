@@ -61,7 +61,9 @@ def run(values: Values, invocation: Invocation) -> int:
 
 
 def split_filters(texts: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
-    """Filters on what a record is, and (nanoseconds) how long it must not have been used: `until`, `unused-for`."""
+    """Filters on what a record is (all must hold: one text, as buildx makes of them), and (nanoseconds) how long it
+    must not have been used: `until`, `unused-for`.
+    """
     kept: list[str] = []
     keep = 0
     for text in texts:
@@ -73,7 +75,7 @@ def split_filters(texts: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
             keep = parse_duration(value)
         except ValueError as error:
             raise UsageError(f"parse filter {text!r}: {error}", hint="for example until=24h") from None
-    return tuple(kept), keep
+    return ((",".join(kept),) if kept else ()), keep
 
 
 def row(record: UsageRecord, now: float) -> tuple[str, str, str, str]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from trimaran.cli.du import FILTER, pretty, row, split_filters
 from trimaran.cli.invocation import Invocation
 from trimaran.cli.options import BUILDER, DEBUG, Command, Example, Flag, Values
 from trimaran.cli.units import decimal_size
+
+if TYPE_CHECKING:
+    from trimaran.store.usage import UsageRecord
 
 COMMAND = Command(
     name="prune",
@@ -21,6 +25,7 @@ COMMAND = Command(
         DEBUG,
         FILTER,
         Flag(name="all", shorthand="a", kind="bool", help="Include what can be made again from named images"),
+        Flag(name="dry-run", kind="bool", help="Only show what would go, and what making it again would cost"),
         Flag(name="force", shorthand="f", kind="bool", help="Do not prompt for confirmation"),
         Flag(name="max-used-space", kind="bytes", help="Maximum amount of disk space allowed to keep for cache"),
         Flag(name="min-free-space", kind="bytes", help="Target amount of free disk space after pruning"),
@@ -32,6 +37,7 @@ COMMAND = Command(
     examples=(
         Example("What has not been used for a week:", "prune --filter until=168h"),
         Example("Down to 10 GB:", "prune --max-used-space 10gb"),
+        Example("What that would take, and the time to make it again:", "prune --max-used-space 10gb --dry-run"),
     ),
 )
 _WARNING = "WARNING! This will remove all {}build cache. Are you sure you want to continue? [y/N] "
@@ -54,21 +60,43 @@ def run(values: Values, invocation: Invocation) -> int:
         max_used=values.number("max-used-space"),
         min_free=values.number("min-free-space"),
     )
-    if not values.boolean("force") and not _agreed(options.all, invocation):
+    dry = values.boolean("dry-run")
+    if not dry and not values.boolean("force") and not _agreed(options.all, invocation):
         return 0
     embedded.enter()
-    total = 0
+    total, seconds = 0, 0.0
     verbose = values.boolean("verbose")
     if not verbose:
-        invocation.out("{:<40}\t{:<5}\t{:<10}\t{}\n".format("ID", "RECLAIMABLE", "SIZE", "LAST ACCESSED"))
+        invocation.out(_ROW.format("ID", "RECLAIMABLE", "SIZE", "LAST ACCESSED"))
     with open_store(state_folder(settings.load())) as store:
-        for record in store.collector.prune(Cancel(), options):
+        collector = store.collector
+        for record in collector.plan(Cancel(), options) if dry else collector.prune(Cancel(), options):
             total += record.size
-            words = row(record, time.time())
-            text = pretty(record, time.time()) + "\n" if verbose else "{:<40}\t{:<5}\t{:<10}\t{}\n".format(*words)
-            invocation.out(text)
-    invocation.out(f"Total:\t{decimal_size(total)}\n")
+            seconds += record.seconds
+            invocation.out(_shown(record, verbose=verbose, cost=dry))
+    if dry:
+        invocation.out(f"Would free:\t{decimal_size(total)}\nTo make again:\t{_seconds(seconds)}\n")
+    else:
+        invocation.out(f"Total:\t{decimal_size(total)}\n")
     return 0
+
+
+_ROW = "{:<40}\t{:<5}\t{:<10}\t{}\n"
+
+
+def _shown(record: UsageRecord, *, verbose: bool, cost: bool) -> str:
+    """One record; with `cost` also what made it and how long that took."""
+    now = time.time()
+    if verbose:
+        return pretty(record, now) + (f"To make again: {_seconds(record.seconds)}\n" if cost else "") + "\n"
+    line = _ROW.format(*row(record, now))
+    if not cost:
+        return line
+    return f"{line.rstrip()}\t{_seconds(record.seconds)}\t{record.description}\n"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f}s"
 
 
 def _agreed(everything: bool, invocation: Invocation) -> bool:

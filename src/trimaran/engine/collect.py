@@ -56,7 +56,7 @@ def policies(settings: Settings, total: int) -> tuple[PruneOptions, ...]:
         min_free=_or(worker.min_free_space, total, total // 5),
     )
     return (
-        *(PruneOptions(filters=(kind,), keep_duration=2 * _DAY, max_used=512_000_000) for kind in _FIRST_TO_GO),
+        PruneOptions(filters=_FIRST_TO_GO, keep_duration=2 * _DAY, max_used=512_000_000),
         msgspec.structs.replace(limits, keep_duration=60 * _DAY),
         limits,
         msgspec.structs.replace(limits, all=True),

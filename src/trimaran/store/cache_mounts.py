@@ -206,7 +206,7 @@ def listed(cancel: Cancel, root: str, last_use: LastUse, *, measured: bool = Tru
                 created=note.created,
                 last_used=at,
                 usage_count=count,
-                size=disk_usage(cancel, os.path.join(folder, name, "data")) if measured else 0,
+                size=disk_usage(cancel, os.path.join(folder, name)) if measured else 0,
                 in_use=f"{KIND}:{name}" in pins,
             )
         )

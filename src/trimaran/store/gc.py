@@ -24,13 +24,15 @@ from trimaran.store.last_use import LastUse
 from trimaran.store.locks import guarded
 from trimaran.store.page_rows import sweep_pages
 from trimaran.store.pins import live_pins
-from trimaran.store.prune import PruneOptions, candidates, keep_bytes
+from trimaran.store.prune import PruneOptions, choose
 from trimaran.store.removal import remove_tree
 from trimaran.store.tombstones import bury_layer
 from trimaran.store.usage import CACHE_MOUNT, GIT_REPOSITORY, UsageRecord, usage
 
 ASKED = Eviction(cause="prune")
 _LOST = Eviction(cause="lost")
+_BATCH = 2000
+"""Layers deleted in one transaction: so long a build that ends waits for us."""
 
 
 class Collector:
@@ -45,6 +47,11 @@ class Collector:
         """What `du` shows, largest first."""
         return usage(cancel, self._root, self._database, self._last_use)
 
+    def plan(self, cancel: Cancel, options: PruneOptions) -> list[UsageRecord]:
+        """What `prune` would delete now, in its order; `size` less what stays for named images."""
+        chosen = choose(self.usage(cancel), options, self._stacks(), free=self._free(), now=time.time_ns())
+        return [msgspec.structs.replace(record, size=record.size - record.kept) for record in chosen]
+
     def prune(self, cancel: Cancel, options: PruneOptions, why: Eviction = ASKED) -> Iterator[UsageRecord]:
         """Delete what `options` let go; each record when its bytes are gone, with the size that was freed.
 
@@ -52,32 +59,22 @@ class Collector:
         """
         with guarded(os.path.join(self._root, "gc.lock"), exclusive=True):  # a collector that died may have condemned
             self._database.execute("UPDATE layers SET condemned=0 WHERE condemned").result()
-        records = self.usage(cancel)
-        total = sum(record.size for record in records)
-        keep = keep_bytes(options, total=total, free=self._free())
-        waiting = candidates(records, options, now=time.time_ns())
-        while waiting and (keep is None or total > keep):
+        chosen = self.plan(cancel, options)
+        for start in range(0, len(chosen), _BATCH):
             cancel.check()
-            below = self._needed()
-            free = [record for record in waiting if record.id not in below]
-            chosen = free if keep is None else free[:1]
-            if not chosen:
-                break
-            for record in (*self._delete(cancel, chosen, why), *self._delete_folders(cancel, chosen)):
-                total -= record.size
-                yield record
-            gone = {record.id for record in chosen}
-            waiting = [record for record in waiting if record.id not in gone]
+            some = chosen[start : start + _BATCH]
+            yield from self._delete(cancel, some, why)
+            yield from self._delete_folders(cancel, some)
         self.sweep(cancel)
 
     def _free(self) -> int:
         status = os.statvfs(self._root)
         return status.f_bavail * status.f_frsize
 
-    def _needed(self) -> set[str]:
-        """Layers that others stand on."""
-        rows = self._database.query("SELECT parents FROM layers WHERE parents != '' AND NOT condemned")
-        return {parent for (parents,) in rows for parent in parents.split()}
+    def _stacks(self) -> dict[str, list[str]]:
+        """What each layer stands on."""
+        rows = self._database.query("SELECT id, parents FROM layers WHERE parents != '' AND NOT condemned")
+        return {layer: parents.split() for layer, parents in rows}
 
     def _delete(self, cancel: Cancel, chosen: list[UsageRecord], why: Eviction) -> Iterator[UsageRecord]:
         chosen = [record for record in chosen if record.type not in (CACHE_MOUNT, GIT_REPOSITORY)]
@@ -126,12 +123,10 @@ class Collector:
             if f"layer:{record.id}" in pins:
                 connection.execute("UPDATE layers SET condemned=0 WHERE id=?", (record.id,))
                 continue
-            rows = connection.execute("SELECT number, size FROM snapshots WHERE layer=?", (record.id,)).fetchall()
-            trash += [os.path.join(self._root, "snapshots", str(number)) for number, _ in rows]
-            if _delete_layer(connection, record.id, why, keep_images=record.shared):
+            rows = connection.execute("SELECT number FROM snapshots WHERE layer=?", (record.id,)).fetchall()
+            trash += [os.path.join(self._root, "snapshots", str(number)) for (number,) in rows]
+            if _delete_layer(connection, record.id, why, keep_images=record.shared) or record.size:
                 freed.append(record)
-            elif rows:
-                freed.append(msgspec.structs.replace(record, size=sum(max(size, 0) for _, size in rows)))
         return freed
 
     def _delete_blobs(self) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from heapq import heapify, heappop, heappush
 
 import msgspec
 
@@ -19,7 +21,9 @@ class PruneOptions(msgspec.Struct, frozen=True, kw_only=True):
     all: bool = False
     """Also internal records, and the unpacked folders of layers that named images have."""
     filters: tuple[str, ...] = ()
-    """Each `key`, `key=value`, `key==value`, `key!=value` or `key~=regex`; all must hold, commas join several."""
+    """Each `key`, `key=value`, `key==value`, `key!=value` or `key~=regex`, or several joined by commas, which must all
+    hold; one of `filters` is enough, as in BuildKit.
+    """
     keep_duration: int = 0
     """Nanoseconds: what was used since stays."""
     reserved: int = 0
@@ -42,16 +46,47 @@ def keep_bytes(options: PruneOptions, *, total: int, free: int) -> int | None:
 
 def candidates(records: Sequence[UsageRecord], options: PruneOptions, *, now: int) -> list[UsageRecord]:
     """What may go, first to go first."""
-    wanted = [parse_filter(text) for given in options.filters for text in given.split(",") if text]
+    wanted = [[parse_filter(text) for text in given.split(",") if text] for given in options.filters]
     fitting = [
         record
         for record in records
         if not record.in_use
         and (options.all or not (record.shared or record.type == INTERNAL))
         and not (options.keep_duration and now - max(record.last_used, record.created) < options.keep_duration)
-        and all(holds(record) for holds in wanted)
+        and (not wanted or any(all(holds(record) for holds in given) for given in wanted))
     ]
     return _least_used_first(fitting)
+
+
+def choose(
+    records: Sequence[UsageRecord],
+    options: PruneOptions,
+    stacks: Mapping[str, Sequence[str]],
+    *,
+    free: int,
+    now: int,
+) -> list[UsageRecord]:
+    """What goes, in this order, until the store fits; `stacks` has what each layer stands on.
+
+    A layer goes only after all that stand on it. n log n in the number of layers.
+    """
+    total = sum(record.size for record in records)
+    keep = keep_bytes(options, total=total, free=free)
+    waiting = {record.id: (rank, record) for rank, record in enumerate(candidates(records, options, now=now))}
+    standing = Counter(below for stack in stacks.values() for below in set(stack))
+    ready = [(rank, name) for name, (rank, _) in waiting.items() if not standing[name]]
+    heapify(ready)
+    chosen: list[UsageRecord] = []
+    while ready and (keep is None or total > keep):
+        name = heappop(ready)[1]
+        record = waiting[name][1]
+        chosen.append(record)
+        total -= record.size - record.kept
+        for below in set(stacks.get(name, ())):
+            standing[below] -= 1
+            if not standing[below] and below in waiting:
+                heappush(ready, (waiting[below][0], below))
+    return chosen
 
 
 def _least_used_first(records: Iterable[UsageRecord]) -> list[UsageRecord]:

@@ -80,10 +80,14 @@ def _enter(parent: int, name: str) -> int:
 
 
 def disk_usage(cancel: Cancel, path: str) -> int:
-    """Bytes that `path` and all in it take on disk (st_blocks), each inode once."""
-    total = 0
+    """Bytes that `path` and all in it take on disk (st_blocks), each inode once; 0 when it is not there."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return 0
+    total = status.st_blocks * 512
     seen: set[int] = set()
-    pending = [path]
+    pending = [path] if stat.S_ISDIR(status.st_mode) else []
     while pending:
         folder = pending.pop()
         try:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
 from trimaran.aio import Cancel
-from trimaran.solver.protocols import CacheRecord
 from trimaran.store import repositories
 from trimaran.store.cache_mounts import listed
 from trimaran.store.database import Database
@@ -25,6 +25,18 @@ CACHE_MOUNT = "exec.cachemount"
 GIT_REPOSITORY = "source.git.checkout"
 
 
+TEMPORARY = "temporary files"
+"""What running builds are writing, and what killed ones left for the next sweep."""
+
+
+class _Maker(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a `CacheRecord` is wanted here: the rest is skipped undecoded."""
+
+    results: tuple[tuple[str, ...], ...]
+    description: str = ""
+    seconds: float = 0.0
+
+
 class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     parents: tuple[str, ...] = ()
@@ -33,13 +45,17 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     last_used: int = 0
     usage_count: int = 0
     size: int = 0
-    """Bytes on disk: folder (st_blocks) and blobs."""
+    """Bytes on disk (st_blocks): folder and blobs."""
+    kept: int = 0
+    """Of `size`, what stays when the record goes: blobs of named images."""
     in_use: bool = False
     shared: bool = False
     """A named image has its blob."""
     mutable: bool = False
     type: str = REGULAR
     description: str = ""
+    seconds: float = 0.0
+    """What making it took."""
 
     @property
     def reclaimable(self) -> bool:
@@ -47,18 +63,25 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def usage(cancel: Cancel, root: str, database: Database, last_use: LastUse) -> list[UsageRecord]:
-    """All records, largest first. A layer's folder is measured once, by walking it, a cache mount each time."""
-    sizes = _sizes(cancel, root, database)
+    """All records, largest first; together they are what the store takes on disk (st_blocks), metadata included.
+
+    A layer's folder is measured once, by walking it; cache mounts, git repositories and logs each time.
+    """
+    layers = _Layers(cancel, root, database)
     pins = live_pins(root)
     used = last_use.of(LAYER)
-    texts = _descriptions(database)
-    shared = {row[0] for row in database.query("SELECT layer FROM layer_blobs JOIN image_blobs USING(digest)")}
-    rows = database.query("SELECT id, parents, created, description FROM layers WHERE NOT condemned")
+    made = _made(database)
+    pulled = dict(
+        database.query("SELECT layer, min(repository) FROM layer_blobs JOIN origins USING(digest) GROUP BY layer")
+    )
     records = []
+    rows = database.query("SELECT id, parents, created, description FROM layers WHERE NOT condemned")
     for layer, parents, created, description in rows:
-        if layer not in sizes:
+        if layer not in layers.sizes:
             continue
         at, count = used.get(layer, (0, 0))
+        text, seconds = made.get(layer, ("", 0.0))
+        origin = f"pulled from {pulled[layer]}" if layer in pulled else text
         records.append(
             UsageRecord(
                 id=layer,
@@ -66,14 +89,18 @@ def usage(cancel: Cancel, root: str, database: Database, last_use: LastUse) -> l
                 created=created,
                 last_used=at,
                 usage_count=count,
-                size=sizes[layer],
+                size=layers.sizes[layer],
+                kept=layers.kept.get(layer, 0),
                 in_use=f"layer:{layer}" in pins,
-                shared=layer in shared,
-                description=description or texts.get(layer, ""),
+                shared=layer in layers.shared,
+                description=description or origin,
+                seconds=seconds,
             )
         )
+    layers.claim(record.id for record in records)
     records += _cache_mounts(cancel, root, last_use)
     records += _repositories(cancel, root)
+    records += _own(cancel, root, layers)
     return sorted(records, key=lambda record: (-record.size, record.id))
 
 
@@ -110,47 +137,128 @@ def _repositories(cancel: Cancel, root: str) -> list[UsageRecord]:
     ]
 
 
-def _sizes(cancel: Cancel, root: str, database: Database) -> dict[str, int]:
-    """Layer → bytes, for layers that have any here. A blob of several layers counts for the first."""
-    sizes: dict[str, int] = {}
-    measured: list[tuple[int, int]] = []
-    for number, layer, size in database.query("SELECT number, layer, size FROM snapshots WHERE boot != ''"):
-        path = os.path.join(root, "snapshots", str(number))
-        if size < 0:
-            if not os.path.isdir(path):
+class _Layers:
+    """What layers take: `sizes` (those with bytes here), of which `kept` are blobs of named images."""
+
+    def __init__(self, cancel: Cancel, root: str, database: Database) -> None:
+        self._cancel = cancel
+        self._root = root
+        self._folders: dict[str, list[tuple[str, int]]] = {}
+        self._blobs: dict[str, list[tuple[str, int]]] = {}
+        self._unclaimed_blobs = blobs = _blob_sizes(root)
+        self._unclaimed_folders = set(os.listdir(os.path.join(root, "snapshots")))
+        self.sizes: dict[str, int] = {}
+        self.kept: dict[str, int] = {}
+        self.shared: set[str] = set()
+        self._measure_folders(database)
+        named = {digest for (digest,) in database.query("SELECT digest FROM image_blobs")}
+        counted: set[str] = set()
+        for layer, digest in database.query("SELECT layer, digest FROM layer_blobs ORDER BY layer"):
+            if digest in named:
+                self.shared.add(layer)
+            if digest not in blobs:
                 continue
-            size = disk_usage(cancel, path)  # noqa: PLW2901 - measured now
-            measured.append((size, number))
-        sizes[layer] = sizes.get(layer, 0) + size
-    if measured and not database.readonly:
-        database.submit(lambda connection: _keep_sizes(connection, measured))
-    counted: set[str] = set()
-    rows = database.query("SELECT layer, digest, blobs.size FROM layer_blobs JOIN blobs USING(digest) ORDER BY layer")
-    for layer, digest, size in rows:
-        if digest not in counted:
+            size = 0 if digest in counted else blobs[digest]  # one of several layers counts for the first
             counted.add(digest)
-            sizes[layer] = sizes.get(layer, 0) + size
-        else:
-            sizes.setdefault(layer, 0)
+            self.sizes[layer] = self.sizes.get(layer, 0) + size
+            self._blobs.setdefault(layer, []).append((digest, size))
+            if digest in named:
+                self.kept[layer] = self.kept.get(layer, 0) + size
+
+    def _measure_folders(self, database: Database) -> None:
+        measured: list[tuple[int, int]] = []
+        for number, layer, size in database.query("SELECT number, layer, size FROM snapshots WHERE boot != ''"):
+            if str(number) not in self._unclaimed_folders:
+                continue
+            if size < 0:
+                size = disk_usage(self._cancel, os.path.join(self._root, "snapshots", str(number)))  # noqa: PLW2901
+                measured.append((size, number))
+            self.sizes[layer] = self.sizes.get(layer, 0) + size
+            self._folders.setdefault(layer, []).append((str(number), size))
+        if measured and not database.readonly:
+            database.submit(lambda connection: _keep_sizes(connection, measured))
+
+    def claim(self, layers: Iterable[str]) -> None:
+        """These have a record of their own; the rest is `documents` and `unclaimed`."""
+        for layer in layers:
+            for digest, _ in self._blobs.get(layer, ()):
+                self._unclaimed_blobs.pop(digest, None)
+            self._unclaimed_folders.difference_update(name for name, _ in self._folders.get(layer, ()))
+
+    def documents(self) -> int:
+        return sum(self._unclaimed_blobs.values())
+
+    def unclaimed(self) -> int:
+        folder = os.path.join(self._root, "snapshots")
+        return sum(disk_usage(self._cancel, os.path.join(folder, name)) for name in self._unclaimed_folders)
+
+
+def _blob_sizes(root: str) -> dict[str, int]:
+    sizes: dict[str, int] = {}
+    folder = os.path.join(root, "blobs")
+    for algorithm in os.listdir(folder):
+        with os.scandir(os.path.join(folder, algorithm)) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    sizes[f"{algorithm}:{entry.name}"] = entry.stat(follow_symlinks=False).st_blocks * 512
     return sizes
+
+
+_MEASURED_APART = ("blobs", "snapshots", "cache-mounts", "git", "builds", "temp")
+
+
+def _own(cancel: Cancel, root: str, layers: _Layers) -> list[UsageRecord]:
+    """What is no layer, cache mount or repository: it has no age, and goes with what it belongs to."""
+    folders = [
+        os.path.join(root, name, below)
+        for name in ("", *_MEASURED_APART)
+        for below in (("sha256",) if name == "blobs" else ("",))
+    ]
+    bare = sum(
+        os.lstat(path).st_blocks * 512 for path in (*folders, os.path.join(root, "blobs")) if os.path.isdir(path)
+    )
+    apart = [os.path.join(root, name) for name in os.listdir(root) if name not in _MEASURED_APART]
+    gone = [
+        os.path.join(root, name, below)
+        for name in ("cache-mounts", "git")
+        for below in (os.listdir(os.path.join(root, name)) if os.path.isdir(os.path.join(root, name)) else ())
+        if below.startswith("gone-")
+    ]
+    sizes = {
+        "databases and locks": bare + sum(disk_usage(cancel, path) for path in apart),
+        "image documents": layers.documents(),
+        "logs of builds": _content_size(cancel, os.path.join(root, "builds")),
+        TEMPORARY: _content_size(cancel, os.path.join(root, "temp"))
+        + layers.unclaimed()
+        + sum(disk_usage(cancel, path) for path in gone),
+    }
+    return [
+        UsageRecord(id=name.replace(" ", "-"), size=size, in_use=True, type=INTERNAL, description=name, mutable=True)
+        for name, size in sizes.items()
+        if size
+    ]
+
+
+def _content_size(cancel: Cancel, folder: str) -> int:
+    if not os.path.isdir(folder):
+        return 0
+    return disk_usage(cancel, folder) - os.lstat(folder).st_blocks * 512
 
 
 def _keep_sizes(connection: sqlite3.Connection, measured: Sequence[tuple[int, int]]) -> None:
     connection.executemany("UPDATE snapshots SET size=? WHERE number=?", measured)
 
 
-def _descriptions(database: Database) -> Mapping[str, str]:
-    """What made a layer: the step whose record has it on top, else where it was pulled from."""
-    texts: dict[str, str] = {}
-    rows = database.query("SELECT layer, min(repository) FROM layer_blobs JOIN origins USING(digest) GROUP BY layer")
-    for layer, repository in rows:
-        texts[layer] = f"pulled from {repository}"
+def _made(database: Database) -> Mapping[str, tuple[str, float]]:
+    """Layer → what made it, and the seconds that took: the step whose record has it on top."""
+    made: dict[str, tuple[str, float]] = {}
     for (body,) in database.query("SELECT body FROM records ORDER BY created"):
         try:
-            record = unpack(body, CacheRecord)
+            record = unpack(body, _Maker)
         except msgspec.MsgspecError:
             continue
         for result in record.results:
-            if result and record.description:
-                texts.setdefault(result[-1], record.description)
-    return texts
+            if result:
+                text, seconds = made.get(result[-1], ("", 0.0))
+                made[result[-1]] = (text or record.description, max(seconds, record.seconds))
+    return made
