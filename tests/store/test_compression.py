@@ -5,7 +5,9 @@ import hashlib
 import io
 import random
 import sys
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import zstandard
@@ -15,7 +17,9 @@ from hypothesis import strategies as st
 from trimaran.aio import Cancel
 from trimaran.errors import Cancelled, Corrupt, UsageError
 from trimaran.store import compression as c
-from trimaran.store.compression import Bounds, Compression, compress, decompress, kind_of
+from trimaran.store import stages
+from trimaran.store.compression import Compression, compressed, kind_of
+from trimaran.store.decompression import Bounds, decompress
 
 KINDS = [
     Compression("gzip"), Compression("gzip", 0), Compression("gzip", 1), Compression("gzip", 9),
@@ -32,12 +36,15 @@ def sample(size, seed=1):
 DATA = sample(5_300_000)
 
 
+def feed(pieces, write, compression, cancel=None):
+    with compressed(cancel or Cancel(), write, compression) as encode:
+        for piece in pieces:
+            encode(piece)
+
+
 def packed(compression, data, step=1 << 20):
     out = []
-    writer = compress(Cancel(), out.append, compression)
-    for at in range(0, len(data), step):
-        writer.write(data[at : at + step])
-    writer.close()
+    feed((data[at : at + step] for at in range(0, len(data), step)), out.append, compression)
     return b"".join(out)
 
 
@@ -67,8 +74,9 @@ def test_bytes_do_not_depend_on_how_it_was_written_nor_on_threads(compression, m
     assert packed(compression, DATA, 333_333) == expected
     assert packed(compression, DATA, len(DATA)) == expected
     for threads in (1, 5):
-        monkeypatch.setattr(c, "_THREADS", threads)
-        monkeypatch.setattr(c, "_pool", None)
+        for module in (c, stages):
+            monkeypatch.setattr(module, "THREADS", threads)
+        monkeypatch.setattr(stages, "_pool", None)
         assert packed(compression, DATA, 100_000) == expected
 
 
@@ -168,11 +176,37 @@ def test_plain_bytes_pass():
 
 def test_cancelled_work_stops():
     cancel = Cancel()
-    writer = compress(cancel, lambda data: None, Compression("gzip"))
-    writer.write(DATA)
-    cancel.set()
+
+    def pieces():
+        yield DATA
+        cancel.set()
+        yield DATA
+
     with pytest.raises(Cancelled):
-        writer.write(DATA)
+        feed(pieces(), lambda data: None, Compression("gzip"), cancel)
+
+
+@pytest.mark.parametrize("kind", ["gzip", "zstd"])
+def test_many_layers_at_once_share_the_memory_for_blocks(kind, monkeypatch):
+    """With room for fewer blocks than there are layers nobody waits for ever, and all is given back, also by failures."""
+    blocks, encoders = threading.BoundedSemaphore(3), threading.BoundedSemaphore(2)
+    monkeypatch.setattr(c, "_blocks", blocks)
+    monkeypatch.setattr(c, "_encoders", encoders)
+    expected = packed(Compression(kind), DATA)
+
+    def failing(number):
+        def write(data):
+            raise OSError(number)
+
+        with pytest.raises(OSError):
+            feed([DATA] * 20, write, Compression(kind))
+
+    with ThreadPoolExecutor(8) as pool:
+        failed = [pool.submit(failing, number) for number in range(4)]
+        made = [pool.submit(packed, Compression(kind), DATA) for _ in range(8)]
+        assert {each.result(60) for each in made} == {expected}
+        assert [each.result(60) for each in failed] == [None] * 4
+    assert (blocks._value, encoders._value) == (3, 2)
 
 
 def test_kinds_levels_and_media_types():

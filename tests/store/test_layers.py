@@ -11,7 +11,8 @@ from trimaran.digest import Digest
 from trimaran.errors import Corrupt, NotFound
 from trimaran.oci.descriptor import Descriptor
 from trimaran.solver.protocols import ResultGone
-from trimaran.store.compression import Compression, decompress
+from trimaran.store.compression import Compression
+from trimaran.store.decompression import decompress
 from trimaran.store.entries import EMPTY, FILE, FOLDER, Entry, EntryList
 from trimaran.store.folder import Inline
 from trimaran.store.layers import LayerId

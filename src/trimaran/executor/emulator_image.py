@@ -17,7 +17,7 @@ from trimaran.oci.index import Index
 from trimaran.oci.matching import pick
 from trimaran.reference import Reference
 from trimaran.registry.client import Registry
-from trimaran.store.compression import decompress
+from trimaran.store.decompression import decompress
 from trimaran.tar.header import FILE
 from trimaran.tar.reader import Reader
 

@@ -15,7 +15,7 @@ from trimaran import aio
 from trimaran.errors import Corrupt
 from trimaran.steps.context import StepContext
 from trimaran.steps.draft import Draft
-from trimaran.store.compression import decompress
+from trimaran.store.decompression import decompress
 from trimaran.store.entries import FILE, FOLDER, HARDLINK, WHITEOUT, EntryList, Origin
 from trimaran.store.folder import Folder, FolderFile
 from trimaran.store.unpack import read_layer

@@ -1,4 +1,4 @@
-"""Compressing and reading compressed layers: parallel, deterministic, bounded in memory.
+"""Compressing layers: parallel, deterministic, bounded in memory.
 
 Law: the bytes depend on the content, the kind and the level alone: not on the number of threads or on how it was
 written. (ISA-L promises no equal bytes between processor families; diff ids, not blob digests, are compared there.)
@@ -7,18 +7,20 @@ Whoever changes the bytes an encoder gives must change its identity: stored blob
 
 from __future__ import annotations
 
-import os
+import threading
 import zlib
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import msgspec
 
 from trimaran.aio import Cancel
-from trimaran.errors import Corrupt, UsageError
+from trimaran.errors import UsageError
 from trimaran.oci import media_types
+from trimaran.store.stages import THREADS, Stage, threads
 
 GZIP = "gzip"
 ZSTD = "zstd"
@@ -47,8 +49,6 @@ several jobs' input and output in memory, with its own choice of 8 MiB over 150 
 _GZIP_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 _DEFLATE_END = b"\x03\0"
 """A last, empty block: what comes before it ends at a byte border, by full flush."""
-_MAX_WINDOW = 1 << 27
-_INPUT = 1 << 18
 
 
 class Compression(msgspec.Struct, frozen=True):
@@ -99,9 +99,29 @@ class Writer(Protocol):
         """Everything is written out when this returns."""
         ...
 
+    def abandon(self) -> None:
+        """Let go of everything, written out or not; also after `close`."""
+        ...
 
-def compress(cancel: Cancel, write: Callable[[bytes], object], compression: Compression) -> Writer:
-    """A writer that gives its compressed bytes to `write`, in order, in the thread that calls it."""
+
+@contextmanager
+def compressed(
+    cancel: Cancel, write: Callable[[bytes], object], compression: Compression
+) -> Iterator[Callable[[bytes], None]]:
+    """A function to write to; its compressed bytes go to `write`, in order, in another thread.
+
+    Everything is written out when the block ends without an error; nothing goes on when it ends with one.
+    """
+    with Stage(write) as output:
+        encoder = _encoder(cancel, output.put, compression)
+        try:
+            yield encoder.write
+            encoder.close()
+        finally:
+            encoder.abandon()
+
+
+def _encoder(cancel: Cancel, write: Callable[[bytes], object], compression: Compression) -> Writer:
     if compression.kind == GZIP:
         return _GzipWriter(cancel, write, compression.level)
     if compression.kind == ZSTD:
@@ -109,15 +129,11 @@ def compress(cancel: Cancel, write: Callable[[bytes], object], compression: Comp
     return _PlainWriter(cancel, write)
 
 
-_pool: ThreadPoolExecutor | None = None
-_THREADS = max(2, min(os.cpu_count() or 2, 16))
-
-
-def _threads() -> ThreadPoolExecutor:
-    global _pool  # noqa: PLW0603 - one pool for all compression of the process
-    if _pool is None:
-        _pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="compress")
-    return _pool
+_blocks = threading.BoundedSemaphore(4 * THREADS)
+"""Blocks in memory, of all layers that are compressed at the same time."""
+_encoders = threading.BoundedSemaphore(2)
+"""Encoders of zstd, which keep their own blocks in memory, at the same time."""
+_TICK = 0.1
 
 
 class _PlainWriter:
@@ -134,6 +150,9 @@ class _PlainWriter:
     def close(self) -> None:
         return
 
+    def abandon(self) -> None:
+        return
+
 
 class _GzipWriter:
     """One gzip member of blocks that were compressed apart, each ended by a full flush (RFC 1951, 1952)."""
@@ -146,7 +165,7 @@ class _GzipWriter:
         self._deflate = _deflater(level)
         self._crc = 0
         self._size = 0
-        self._waiting: list[bytes] = []
+        self._waiting: list[memoryview] = []
         self._waits = 0
         self._running: deque[Future[bytes]] = deque()
         write(_GZIP_HEAD)
@@ -155,31 +174,55 @@ class _GzipWriter:
         self._cancel.check()
         self._crc = _crc32(data, self._crc)
         self._size += len(data)
-        self._waiting.append(data)
-        self._waits += len(data)
-        if self._waits < BLOCK:
-            return
-        whole = self._waiting[0] if len(self._waiting) == 1 else b"".join(self._waiting)
-        for start in range(0, self._waits - BLOCK + 1, BLOCK):
-            self._start(whole if self._waits == BLOCK else whole[start : start + BLOCK])
-        rest = whole[self._waits - self._waits % BLOCK :]
-        self._waiting = [rest] if rest else []
-        self._waits = len(rest)
+        rest = memoryview(data)
+        while self._waits + len(rest) >= BLOCK:
+            cut = BLOCK - self._waits
+            self._waiting.append(rest[:cut])
+            rest = rest[cut:]
+            self._start()
+        if rest:
+            self._waiting.append(rest)
+            self._waits += len(rest)
 
-    def _start(self, block: bytes) -> None:
-        if len(self._running) >= 2 * _THREADS:
-            self._write(self._running.popleft().result())
-        self._running.append(_threads().submit(self._deflate, block))
+    def _start(self) -> None:
+        """Compress what waits, and write out what that has been done with when there is much of it."""
+        if len(self._running) >= 2 * THREADS:
+            self._take()
+        while not _blocks.acquire(blocking=False):
+            self._cancel.check()
+            if self._running:
+                self._take()
+            elif _blocks.acquire(timeout=_TICK):
+                break
+        block, self._waiting, self._waits = self._waiting, [], 0
+        try:
+            self._running.append(threads().submit(self._deflate, block))
+        except BaseException:
+            _blocks.release()
+            raise
+
+    def _take(self) -> None:
+        try:
+            self._write(self._running[0].result())
+        finally:
+            self._running.popleft()
+            _blocks.release()
 
     def close(self) -> None:
-        if self._waiting:
-            self._start(b"".join(self._waiting))
-            self._waiting.clear()
+        if self._waiting and not self._running:
+            self._write(self._deflate(self._waiting))
+        elif self._waiting:
+            self._start()
         while self._running:
             self._cancel.check()
-            self._write(self._running.popleft().result())
+            self._take()
         tail = self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little")
         self._write(_DEFLATE_END + tail)
+
+    def abandon(self) -> None:
+        while self._running:
+            self._running.popleft().cancel()
+            _blocks.release()
 
 
 def _deflate_library() -> str:
@@ -199,7 +242,7 @@ def _deflate_level(level: int | None) -> int:
     return 6 if level is None else level
 
 
-def _deflater(level: int | None) -> Callable[[bytes], bytes]:
+def _deflater(level: int | None) -> Callable[[Sequence[memoryview]], bytes]:
     own = _deflate_level(level)
     library: Any = zlib
     if own and _deflate_library() == "isal":
@@ -207,7 +250,8 @@ def _deflater(level: int | None) -> Callable[[bytes], bytes]:
 
         library = isal_zlib
 
-    def deflate(block: bytes) -> bytes:
+    def deflate(parts: Sequence[memoryview]) -> bytes:
+        block = b"".join(parts)
         if own and _is_dense(block, library, own):
             return _stored(block)
         encoder = library.compressobj(own, zlib.DEFLATED, -15)
@@ -246,15 +290,18 @@ def _crc32(data: bytes, value: int) -> int:
 class _ZstdWriter:
     """libzstd's own threads: its result is the same for any number of them from one on (zstd manual, nbWorkers)."""
 
-    __slots__ = ("_cancel", "_encoder", "_write")
+    __slots__ = ("_cancel", "_encoder", "_held", "_write")
 
     def __init__(self, cancel: Cancel, write: Callable[[bytes], object], level: int) -> None:
         from zstandard import ZstdCompressionParameters, ZstdCompressor
 
         self._cancel = cancel
         self._write = write
+        while not _encoders.acquire(timeout=_TICK):
+            cancel.check()
+        self._held = True
         parameters = ZstdCompressionParameters.from_level(
-            level, threads=_THREADS, job_size=_ZSTD_JOB, write_checksum=True
+            level, threads=THREADS, job_size=_ZSTD_JOB, write_checksum=True
         )
         self._encoder = ZstdCompressor(compression_params=parameters).compressobj()
 
@@ -267,116 +314,8 @@ class _ZstdWriter:
         if piece := self._encoder.flush():
             self._write(piece)
 
-
-class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """When compressed bytes are called a bomb (T37). Zeros compress 1:1030 by gzip: a large sparse file is no bomb."""
-
-    size: int = 1 << 40
-    ratio: int = 2000
-    free: int = 4 << 30
-    """Bytes of content up to which the ratio does not matter."""
-
-
-def decompress(read: Callable[[int], bytes], bounds: Bounds | None = None) -> Callable[[int], bytes]:
-    """A read function of the content. The bytes tell what they are: media types of layers are known to lie.
-
-    What is neither gzip nor zstd is given as it is. Corrupt for damaged or unfinished data, and for bombs.
-    """
-    bounds = bounds or Bounds()
-    source = _Counted(read)
-    if source.peek(3) == b"\x1f\x8b\x08":
-        inner = _gunzip(source)
-    elif source.peek(4) == b"\x28\xb5\x2f\xfd" or _is_skippable(source.peek(4)):
-        inner = _unzstd(source)
-    else:
-        return source.read
-    given = 0
-
-    def bounded(size: int) -> bytes:
-        nonlocal given
-        data = inner(size)
-        given += len(data)
-        if given > bounds.size or (given > bounds.free and given > bounds.ratio * source.count):
-            raise Corrupt(f"decompress: {source.count} bytes became {given}: this is a decompression bomb")
-        return data
-
-    return bounded
-
-
-def _is_skippable(magic: bytes) -> bool:
-    return len(magic) == 4 and magic[1:] == b"\x2a\x4d\x18" and magic[0] & 0xF0 == 0x50
-
-
-class _Counted:
-    """A source with a look ahead, and a count of what was taken from it."""
-
-    __slots__ = ("_ahead", "_read", "count")
-
-    def __init__(self, read: Callable[[int], bytes]) -> None:
-        self._read = read
-        self._ahead = b""
-        self.count = 0
-
-    def peek(self, size: int) -> bytes:
-        while len(self._ahead) < size and (more := self._read(_INPUT)):
-            self._ahead += more
-        return self._ahead[:size]
-
-    def read(self, size: int = _INPUT) -> bytes:
-        if self._ahead:
-            data, self._ahead = self._ahead[:size], self._ahead[size:]
-        else:
-            data = self._read(size)
-        self.count += len(data)
-        return data
-
-
-def _gunzip(source: _Counted) -> Callable[[int], bytes]:
-    """Any number of members; zeros after the last are padding (as gzip(1) takes them), anything else is Corrupt."""
-    library: Any = zlib
-    if _deflate_library() == "isal":
-        from isal import isal_zlib
-
-        library = isal_zlib
-    state: list[Any] = [library.decompressobj(31), b""]
-
-    def read(size: int) -> bytes:
-        while True:
-            decoder, waiting = state
-            if decoder.eof:
-                rest = decoder.unused_data or waiting
-                rest = rest.lstrip(b"\0") or source.read().lstrip(b"\0")
-                while not rest:
-                    more = source.read()
-                    if not more:
-                        return b""
-                    rest = more.lstrip(b"\0")
-                decoder, waiting = state[:] = library.decompressobj(31), rest
-            if not waiting:
-                waiting = source.read()
-            try:
-                data: bytes = decoder.decompress(waiting, size)
-            except (zlib.error, library.error) as error:
-                raise Corrupt(f"decompress gzip: {error}") from error
-            state[1] = decoder.unconsumed_tail
-            if data:
-                return data
-            if not waiting and not decoder.eof:
-                raise Corrupt("decompress gzip: the data ends too early")
-
-    return read
-
-
-def _unzstd(source: _Counted) -> Callable[[int], bytes]:
-    from zstandard import ZstdDecompressor, ZstdError
-
-    stream: Any = source  # all it asks of a stream is read
-    reader = ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(stream, read_across_frames=True)
-
-    def read(size: int) -> bytes:
-        try:
-            return reader.read(size)
-        except ZstdError as error:
-            raise Corrupt(f"decompress zstd: {error}") from error
-
-    return read
+    def abandon(self) -> None:
+        if self._held:
+            self._held = False
+            del self._encoder
+            _encoders.release()

@@ -19,8 +19,8 @@ from trimaran.events import Progress, Task
 from trimaran.oci.blobs import CHUNK, Blobs
 from trimaran.oci.descriptor import Descriptor
 from trimaran.solver.protocols import ResultGone
-from trimaran.store.compression import decompress
 from trimaran.store.content import BlobWriter, Content
+from trimaran.store.decompression import decompress
 from trimaran.store.entries import EntryList
 from trimaran.store.layer_rows import LayerBlob, LayerId
 from trimaran.store.making import damage_noticed, verified

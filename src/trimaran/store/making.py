@@ -11,13 +11,15 @@ from trimaran.digest import Digest
 from trimaran.errors import Corrupt
 from trimaran.events import Progress, Task
 from trimaran.oci.descriptor import Descriptor
-from trimaran.store.compression import Compression, compress, decompress
+from trimaran.store.compression import Compression, compressed
 from trimaran.store.content import BlobWriter, Content
+from trimaran.store.decompression import decompress
 from trimaran.store.disk import disk_errors
 from trimaran.store.entries import Entry, EntryList
 from trimaran.store.layer_rows import LayerBlob
 from trimaran.store.render import write_layer, write_snapshot
 from trimaran.store.snapshots.lowers import mark_listed_whiteouts
+from trimaran.store.stages import Stage
 
 _CHUNK = 1 << 20
 
@@ -49,9 +51,8 @@ def _render(
     *,
     compression: Compression,
 ) -> tuple[LayerBlob, Mapping[str, Digest]]:
-    encoder = compress(cancel, write, compression)
-    rendered = write_layer(cancel, entries, lambda entry: open_file(entry.path), encoder.write)
-    encoder.close()
+    with compressed(cancel, write, compression) as encode:
+        rendered = write_layer(cancel, entries, lambda entry: open_file(entry.path), encode)
     return LayerBlob(blob.commit(), Digest(rendered.diff_id)), rendered.digests
 
 
@@ -70,11 +71,10 @@ def recompress(cancel: Cancel, content: Content, blob: LayerBlob, compression: C
     try:
         with damage_noticed(content, blob.descriptor, fd), content.writer(compression.media_type()) as writer:
             read = decompress(verified(content, blob.descriptor, fd))
-            encoder = compress(cancel, writer.write, compression)
-            while data := read(_CHUNK):
-                hasher.update(data)
-                encoder.write(data)
-            encoder.close()
+            with Stage(hasher.update) as hashing, compressed(cancel, writer.write, compression) as encode:
+                while data := read(_CHUNK):
+                    hashing.put(data)
+                    encode(data)
             if hasher.hexdigest() != blob.diff_id.hex:
                 raise Corrupt(f"read layer {blob.diff_id}: blob {blob.descriptor.digest} holds other content")
             return writer.commit()

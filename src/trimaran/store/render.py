@@ -32,6 +32,7 @@ from trimaran.store.entries import (
     order,
 )
 from trimaran.store.nodes import OPEN_FOLDER, Nodes
+from trimaran.store.stages import Stage
 from trimaran.tar import header, whiteouts
 from trimaran.tar.writer import Writer
 
@@ -78,21 +79,22 @@ class Snapshot(msgspec.Struct, frozen=True):
 def write_layer(cancel: Cancel, entries: EntryList, open_file: OpenFile, write: Callable[[bytes], object]) -> Rendered:
     """Give the tar to `write` in pieces of about 1 MiB. ContextChanged when a file is not what the list says."""
     hasher = sha256()
-
-    def out(piece: bytes) -> None:
-        hasher.update(piece)
-        write(piece)
-
-    archive = Writer(out)
     digests: dict[str, Digest] = {}
-    for path in entries.opaque:
-        archive.add_encoded(_opaque_block(path), 0)
-    for entry in entries:
-        cancel.check()
-        archive.add_encoded(_block(entry), entry.size if entry.kind == FILE else 0)
-        if entry.kind == FILE:
-            digests[entry.path] = _copy(cancel, entry, open_file, archive.write)
-    archive.close()
+    with Stage(hasher.update) as hashing:
+
+        def out(piece: bytes) -> None:
+            hashing.put(piece)
+            write(piece)
+
+        archive = Writer(out)
+        for path in entries.opaque:
+            archive.add_encoded(_opaque_block(path), 0)
+        for entry in entries:
+            cancel.check()
+            archive.add_encoded(_block(entry), entry.size if entry.kind == FILE else 0)
+            if entry.kind == FILE:
+                digests[entry.path] = _copy(cancel, entry, open_file, archive.write)
+        archive.close()
     return Rendered(Digest("sha256:" + hasher.hexdigest()), archive.offset, digests)
 
 

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from trimaran.store import stages
+from trimaran.store.stages import Stage
+
+
+def feed(work, pieces):
+    with Stage(work) as stage:
+        for piece in pieces:
+            stage.put(piece)
+
+
+def test_order_is_kept_and_everything_is_done_at_the_end():
+    done = []
+    feed(done.append, (b"%d" % number for number in range(500)))
+    assert done == [b"%d" % number for number in range(500)]
+
+
+def test_a_single_piece_takes_no_thread():
+    threads = []
+    feed(lambda piece: threads.append(threading.get_ident()), [b"x"])
+    assert threads == [threading.get_ident()]
+
+
+def test_what_waits_is_bounded():
+    go, done = threading.Event(), []
+
+    def work(piece):
+        go.wait(10)
+        done.append(piece)
+
+    taken = []
+
+    def fill(stage):
+        for number in range(20):
+            stage.put(b"%d" % number)
+            taken.append(number)
+
+    with Stage(work) as stage:
+        feeder = threading.Thread(target=fill, args=(stage,))
+        feeder.start()
+        deadline = time.monotonic() + 5
+        while len(taken) <= stages._WAITING and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert len(taken) == stages._WAITING + 1, "those that wait, and the one that is worked on"
+        go.set()
+        feeder.join(10)
+    assert len(done) == 20
+
+
+def test_an_error_comes_out_where_the_pieces_come_from():
+    def work(piece):
+        raise OSError(28, "full")
+
+    for count in (1, 2, 100):
+        with pytest.raises(OSError, match="full"):
+            feed(work, [b"x"] * count)
+
+
+def test_after_an_error_of_the_caller_nothing_goes_on():
+    done = []
+
+    def work(piece):
+        time.sleep(0.01)
+        done.append(piece)
+
+    def pieces():
+        yield from [b"x"] * 4
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        feed(work, pieces())
+    count = len(done)
+    time.sleep(0.05)
+    assert len(done) == count
