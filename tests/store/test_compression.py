@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 
 from trimaran.aio import Cancel
 from trimaran.errors import Cancelled, Corrupt, UsageError
-from trimaran.store import compression as c
+from trimaran.store import encoders as c
 from trimaran.store import stages
-from trimaran.store.compression import Compression, compressed, kind_of
+from trimaran.store.compression import Compression, kind_of
 from trimaran.store.decompression import Bounds, decompress
+from trimaran.store.encoders import compressed
 
 KINDS = [
     Compression("gzip"), Compression("gzip", 0), Compression("gzip", 1), Compression("gzip", 9),
-    Compression("zstd"), Compression("zstd", 1), Compression("zstd", 12), Compression("uncompressed"),
+    Compression("gzip", portable=True), Compression("zstd"), Compression("zstd", 1), Compression("zstd", 12), Compression("uncompressed"),
 ]  # fmt: skip
 
 

@@ -11,10 +11,11 @@ from trimaran.digest import Digest
 from trimaran.errors import Corrupt
 from trimaran.events import Progress, Task
 from trimaran.oci.descriptor import Descriptor
-from trimaran.store.compression import Compression, compressed
+from trimaran.store.compression import Compression
 from trimaran.store.content import BlobWriter, Content
 from trimaran.store.decompression import decompress
 from trimaran.store.disk import disk_errors
+from trimaran.store.encoders import compressed
 from trimaran.store.entries import Entry, EntryList
 from trimaran.store.layer_rows import LayerBlob
 from trimaran.store.render import write_layer, write_snapshot
