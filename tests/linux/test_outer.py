@@ -2,7 +2,7 @@
 
 import signal
 
-from trimaran.linux.outer import GRACE, State, decide
+from trimaran.linux.outer import GRACE, PROGRAM, State, decide
 
 
 def test_interrupt_once_asks_twice_kills():
@@ -24,3 +24,12 @@ def test_window_change_is_not_a_request():
 
 def test_stop():
     assert decide(State(), signal.SIGTSTP, 0) == (State(), "stop")
+
+
+def test_a_program_gets_two_requests_and_all_the_time_it_takes():
+    """As under docker: what stops slowly is not killed for it; a third request is one to kill."""
+    state = State()
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        state, action = decide(state, number, 0, PROGRAM)
+        assert (action, state.deadline) == ("forward", None)
+    assert decide(state, signal.SIGTERM, 0, PROGRAM)[1] == "kill"

@@ -14,9 +14,10 @@ from trimaran.errors import TrimaranError, UsageError
 
 if TYPE_CHECKING:
     from trimaran.engine.run import RunRequest
-    from trimaran.executor.runtime import Exit, Terminal
+    from trimaran.executor.runtime import Exit, Signals, Terminal
     from trimaran.executor.spec import Network
 
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 NOT_STARTED = 125
 """Exit code when the program could not be started at all, as docker run's."""
 
@@ -26,7 +27,8 @@ COMMAND = Command(
     usage="run [OPTIONS] IMAGE [COMMAND] [ARG...]",
     description="Run a program of an image of the store (or of a registry), emulated where its platform asks for it. "
     "What it changes is thrown away. Exits with the program's exit code, or as docker does (125, 126, 127) when it "
-    "could not be started.",
+    "could not be started. The program gets the signals that the command is sent; the third one that asks it to end "
+    "(Ctrl-C, SIGTERM) kills it.",
     flags=(
         DEBUG,
         Flag(name="entrypoint", help="Overwrite the default ENTRYPOINT of the image"),
@@ -70,6 +72,8 @@ def run(values: Values, invocation: Invocation) -> int:
 
         report(error, debug=invocation.debug)
         return error.code if isinstance(error, ContainerNotStarted) else NOT_STARTED
+    except _Ended as asked:
+        return 128 + asked.number
     if ended.oom:
         invocation.err("the kernel killed the program for want of memory\n")
     return ended.code
@@ -115,11 +119,50 @@ async def _run(request: RunRequest, *, stdin: int | None, terminal: bool) -> Exi
     from trimaran.engine.engine import open_engine, state_folder
 
     configuration = settings.load()
-    with open_engine(state_folder(configuration), configuration, embedded.enter()) as engine:
+    with _passed_on() as signals, open_engine(state_folder(configuration), configuration, embedded.enter()) as engine:
         async with engine.registry:
             return await engine_run.run(
-                request, engine, output=_write, stdin=stdin, terminal=_watched_terminal() if terminal else None
+                request,
+                engine,
+                output=_write,
+                stdin=stdin,
+                terminal=_watched_terminal() if terminal else None,
+                signals=signals,
             )
+
+
+class _Ended(Exception):
+    """A signal came before there was a program to get it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def _passed_on() -> Iterator[Signals]:
+    """Signals that we are sent go to the program; while it does not run yet, what asks to end ends us."""
+    import asyncio
+
+    from trimaran.executor.runtime import Signals
+
+    signals, loop, ours = Signals(), asyncio.get_running_loop(), asyncio.current_task()
+    assert ours is not None
+    ended: list[int] = []
+
+    def passed(number: int) -> None:
+        if not signals.send(number) and number in _ENDING:
+            ended.append(number)
+            ours.cancel()
+
+    for number in (*_ENDING, signal.SIGUSR1, signal.SIGUSR2):
+        loop.add_signal_handler(number, passed, number)
+    try:
+        yield signals
+    except asyncio.CancelledError:
+        if not ended:
+            raise
+        raise _Ended(ended[0]) from None
 
 
 def _write(stream: int, data: bytes) -> None:
@@ -157,15 +200,16 @@ def _watched_terminal() -> Terminal:
 def _raw_terminal(wanted: bool) -> Iterator[None]:
     """Keys go to the program as they are typed; the terminal is as before afterwards."""
     from trimaran.builders.drivers import embedded
+    from trimaran.linux.outer import PROGRAM
 
     if not wanted:
-        embedded.enter()
+        embedded.enter(manner=PROGRAM)
         yield
         return
     import termios
     import tty
 
-    embedded.enter(terminal=True)
+    embedded.enter(terminal=True, manner=PROGRAM)
     before = termios.tcgetattr(0)
     tty.setraw(0)
     try:

@@ -9,7 +9,7 @@ from trimaran.engine.engine import Engine
 from trimaran.errors import NotFound, UsageError
 from trimaran.executor.examine import is_emulated
 from trimaran.executor.process import Output
-from trimaran.executor.runtime import Exit, Terminal
+from trimaran.executor.runtime import Exit, Signals, Terminal
 from trimaran.executor.sandbox import NETWORK_HOST
 from trimaran.executor.spec import DEFAULT_HOSTNAME, ExecSpec, Network
 from trimaran.oci import image_config
@@ -40,7 +40,13 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def run(
-    request: RunRequest, engine: Engine, *, output: Output, stdin: int | None = None, terminal: Terminal | None = None
+    request: RunRequest,
+    engine: Engine,
+    *,
+    output: Output,
+    stdin: int | None = None,
+    terminal: Terminal | None = None,
+    signals: Signals | None = None,
 ) -> Exit:
     """Run to the end; the program's exit is the result. Nothing of it is kept."""
     resolver = ImageResolver(engine.store, engine.registry)
@@ -64,7 +70,9 @@ async def run(
             machine=engine.host.architecture,
             what=f"{request.image} on {picked.platform}",
         )
-        return await engine.sandbox(granted).run(spec, mounted.path, output=output, stdin=stdin, terminal=terminal)
+        return await engine.sandbox(granted).run(
+            spec, mounted.path, output=output, stdin=stdin, terminal=terminal, signals=signals
+        )
 
 
 async def _spec(

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from trimaran.errors import Denied, TrimaranError, Unsupported
 from trimaran.executor import network, process
 from trimaran.executor.process import Output, Streams
-from trimaran.executor.runtime import Exit, Terminal
+from trimaran.executor.runtime import Exit, Signals, Terminal
 from trimaran.executor.spec import ExecSpec, Host, runtime_config
 from trimaran.linux import cgroups, paths
 
@@ -56,8 +56,9 @@ class Containers:
         output: Output,
         stdin: int | None = None,
         terminal: Terminal | None = None,
+        signals: Signals | None = None,
     ) -> Exit:
-        terminal = terminal or Terminal()
+        terminal, signals = terminal or Terminal(), signals or Signals()
         identity = f"trimaran-{os.urandom(10).hex()}"
         check_rootfs(rootfs, spec.cwd)
         with ExitStack() as stack:
@@ -73,9 +74,9 @@ class Containers:
             errors = f"{bundle}/error.json"
             heard = _Heard(output)
             if spec.terminal:
-                code = await self._run_on_terminal(argv, heard, stdin, terminal)
+                code = await self._run_on_terminal(argv, heard, stdin, terminal, signals)
             else:
-                code = await self._run_on_pipes(argv, heard, stdin)
+                code = await self._run_on_pipes(argv, heard, stdin, signals)
             if code and (message := _runtime_error(errors) or heard.refusal(code)):
                 raise explain(self.name, message, spec)
             killed = 128 - code if code < 0 else code
@@ -87,7 +88,7 @@ class Containers:
                 peak_memory=cgroups.peak_memory(group) if group else None,
             )
 
-    async def _run_on_pipes(self, argv: list[str], output: Output, stdin: int | None) -> int:
+    async def _run_on_pipes(self, argv: list[str], output: Output, stdin: int | None, signals: Signals) -> int:
         streams = Streams(output)
         try:
             null = -1 if stdin is not None else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -97,13 +98,15 @@ class Containers:
             if null >= 0:
                 os.close(null)
             streams.started()
-            code = await self._supervise(pid)
+            code = await self._supervise(pid, signals)
             await streams.drained()
             return code
         finally:
             streams.close()
 
-    async def _run_on_terminal(self, argv: list[str], output: Output, stdin: int | None, terminal: Terminal) -> int:
+    async def _run_on_terminal(
+        self, argv: list[str], output: Output, stdin: int | None, terminal: Terminal, signals: Signals
+    ) -> int:
         """The runtime gets a terminal of ours and passes it on to the container's; we copy between it and the user."""
         ours, theirs = os.openpty()
         attachment = _Attachment(ours)
@@ -120,7 +123,7 @@ class Containers:
             terminal.attached.append(attachment)
             if stdin is not None:
                 loop.add_reader(stdin, _copy_input, loop, stdin, ours)
-            code = await self._supervise(attachment.pid)
+            code = await self._supervise(attachment.pid, signals)
             await streams.drained()
             return code
         finally:
@@ -133,9 +136,10 @@ class Containers:
             if theirs >= 0:
                 os.close(theirs)
 
-    async def _supervise(self, pid: int) -> int:
+    async def _supervise(self, pid: int, signals: Signals) -> int:
         """The runtime's exit code; when we are cancelled, nothing of the container is left when this returns."""
         waiting = process.watch(pid)
+        signals.runtime = pid
         try:
             return await asyncio.shield(waiting)
         except asyncio.CancelledError:
@@ -143,6 +147,7 @@ class Containers:
             process.kill_group(pid)
             raise
         finally:
+            signals.runtime = 0
             process.reap_orphans()
 
 

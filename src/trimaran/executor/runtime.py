@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
 
 from trimaran.errors import NotFound, UsageError
-from trimaran.executor.process import Output
+from trimaran.executor.process import Output, descendants
 from trimaran.executor.spec import ExecSpec
 
 _FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
@@ -41,6 +42,24 @@ class Terminal:
             each.resized(rows, columns)
 
 
+class Signals:
+    """The way of signals to a running program: how `trimaran run` passes on what it is sent."""
+
+    __slots__ = ("runtime",)
+
+    def __init__(self) -> None:
+        self.runtime = 0
+        """Process id of the runtime while it runs; process 1 of its container is the first one below."""
+
+    def send(self, number: int) -> bool:
+        """Whether there was a program to get it. As process 1 it gets only what it has a handler for."""
+        for pid in descendants(self.runtime)[:1] if self.runtime else ():
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+                return True
+        return False
+
+
 class Resizable(Protocol):
     def resized(self, rows: int, columns: int) -> None: ...
 
@@ -58,6 +77,7 @@ class Runtime(Protocol):
         output: Output,
         stdin: int | None = None,
         terminal: Terminal | None = None,
+        signals: Signals | None = None,
     ) -> Exit:
         """Run to the end, giving every byte to `output(stream, data)` (1 stdout, 2 stderr) as it comes.
 

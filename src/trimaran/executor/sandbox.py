@@ -14,7 +14,7 @@ import msgspec
 from trimaran.errors import Denied, TrimaranError, UsageError
 from trimaran.executor.network import Choice, Private, choose, open_private
 from trimaran.executor.process import Output
-from trimaran.executor.runtime import Exit, Runtime, Terminal
+from trimaran.executor.runtime import Exit, Runtime, Signals, Terminal
 from trimaran.executor.spec import ExecSpec
 
 NETWORK_HOST = "network.host"
@@ -96,9 +96,10 @@ class Sandbox:
         output: Output,
         stdin: int | None = None,
         terminal: Terminal | None = None,
+        signals: Signals | None = None,
     ) -> Exit:
         """See `Runtime.run`. `spec.network` may be `default`."""
         self.require(network=spec.network, security=spec.security)
         runtime = self._open_runtime()
         joined = await self.networks.join(spec)
-        return await runtime.run(joined, rootfs, output=output, stdin=stdin, terminal=terminal)
+        return await runtime.run(joined, rootfs, output=output, stdin=stdin, terminal=terminal, signals=signals)

@@ -52,13 +52,14 @@ def _replaced(destination: str) -> Iterator[int]:
         stack.callback(os.close, fd)
         try:
             yield fd
-            # Not synced: it can be made again. Whoever asks for it gets it whole, unless the whole machine crashes.
+            # First the bytes, then the name: after a crash nobody takes half an archive for a whole one.
+            os.fsync(fd)
             if nameless is not None:
                 # The folder's descriptor also makes Python use linkat(2), which alone can follow the link.
                 os.link(f"/proc/self/fd/{fd}", temporary, dst_dir_fd=where, follow_symlinks=True)
-            with suppress(OSError):
-                os.unlink(name, dir_fd=where)  # ext4 would write the new one out to disk before it replaced the old
             os.rename(temporary, name, src_dir_fd=where, dst_dir_fd=where)
+            with suppress(OSError):  # FUSE and some network file systems know no fsync of folders
+                os.fsync(where)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=where)

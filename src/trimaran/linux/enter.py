@@ -74,11 +74,12 @@ def capabilities() -> int:
     return 0
 
 
-def enter(*, rootless: bool | None = None, terminal: bool = False) -> Entered:
+def enter(*, rootless: bool | None = None, terminal: bool = False, manner: outer.Manner = outer.WORK) -> Entered:
     """Become the engine's inner process; the outer one never returns, it ends as the inner one does.
 
     `rootless` makes a user namespace too (default: unless we may mount as we are). `terminal` gives the inner process
     the foreground of the terminal, for programs that read it; else Ctrl-C reaches it through the outer one, once.
+    `manner` says how signals that ask us to end are passed on.
     Raises Denied or Unsupported where the machine forbids the namespaces. Costs about 4 ms. No thread may run yet.
     """
     rootful_user = os.geteuid() == 0
@@ -95,7 +96,7 @@ def enter(*, rootless: bool | None = None, terminal: bool = False) -> Entered:
     pid = os.fork()
     if pid:
         os.close(alive_read)
-        outer.watch(pid, alive=alive_write, confinement=confinement, terminal=terminal)
+        outer.watch(pid, alive=alive_write, confinement=confinement, terminal=terminal, manner=manner)
     os.close(alive_write)
     confinement.be_inner()
     _become_inner(alive_read, terminal=terminal)

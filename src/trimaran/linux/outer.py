@@ -1,7 +1,8 @@
 """The outer process of `enter`: it forwards signals, waits, sweeps the control group, and ends as the inner one did.
 
-Ctrl-C once asks the inner process to stop; twice kills it. SIGTERM and SIGHUP kill it when it has not gone after
-`GRACE` seconds. Ctrl-Z stops both, `fg` continues both.
+Work is asked to stop by Ctrl-C once, and killed by a second one; SIGTERM and SIGHUP kill it when it has not gone after
+`GRACE` seconds. A program that somebody runs gets its signals and as much time as it takes; the third that asks it to
+end kills it, as docker's do. Ctrl-Z stops both processes, `fg` continues both.
 """
 
 from __future__ import annotations
@@ -35,6 +36,17 @@ _ENDING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUI
 _TIMED = frozenset({signal.SIGTERM, signal.SIGHUP})
 
 
+class Manner(msgspec.Struct, frozen=True):
+    """How many requests to end are passed on before the next one kills, and whether SIGTERM means "soon"."""
+
+    asked: int
+    timed: bool
+
+
+WORK = Manner(asked=1, timed=True)
+PROGRAM = Manner(asked=2, timed=False)
+
+
 class State(msgspec.Struct, frozen=True):
     """What was asked so far: how often to end, by which signal, and when patience is over (monotonic seconds)."""
 
@@ -46,20 +58,20 @@ class State(msgspec.Struct, frozen=True):
 Action = Literal["forward", "kill", "stop"]
 
 
-def decide(state: State, number: int, now: float) -> tuple[State, Action]:
+def decide(state: State, number: int, now: float, manner: Manner = WORK) -> tuple[State, Action]:
     """What a signal to the outer process means for the inner one."""
     if number == signal.SIGTSTP:
         return state, "stop"
     if number not in _ENDING:
         return state, "forward"
     deadline = state.deadline
-    if deadline is None and number in _TIMED:
+    if deadline is None and manner.timed and number in _TIMED:
         deadline = now + GRACE
     following = State(state.requests + 1, state.first or number, deadline)
-    return following, "kill" if state.requests else "forward"
+    return following, "kill" if state.requests >= manner.asked else "forward"
 
 
-def watch(pid: int, *, alive: int, confinement: Confinement, terminal: bool) -> NoReturn:
+def watch(pid: int, *, alive: int, confinement: Confinement, terminal: bool, manner: Manner = WORK) -> NoReturn:
     """Serve the inner process `pid` until it ends, then end alike. Signals of FORWARDED and SIGCHLD are blocked."""
     _ = alive  # held open: its closing tells the inner process that we died before it could ask the kernel
     with suppress(OSError):  # it did so itself, or is gone
@@ -73,10 +85,10 @@ def watch(pid: int, *, alive: int, confinement: Confinement, terminal: bool) -> 
             if terminal:
                 take_foreground(os.getpgrp())
             _end_as(code, state)
-        state = _serve(pid, state, terminal=terminal)
+        state = _serve(pid, state, manner, terminal=terminal)
 
 
-def _serve(pid: int, state: State, *, terminal: bool) -> State:
+def _serve(pid: int, state: State, manner: Manner, *, terminal: bool) -> State:
     """Wait for one signal and act on it."""
     if state.deadline is None:
         number = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD}).si_signo
@@ -89,7 +101,7 @@ def _serve(pid: int, state: State, *, terminal: bool) -> State:
         number = answer.si_signo
     if number == signal.SIGCHLD:
         return state
-    state, action = decide(state, number, time.monotonic())
+    state, action = decide(state, number, time.monotonic(), manner)
     if action == "kill":
         _kill(pid, signal.SIGKILL)
     elif action == "stop":

@@ -14,6 +14,7 @@ from trimaran import aio, settings
 from trimaran.engine.folder import state_folder
 from trimaran.linux import enter as namespaces
 from trimaran.linux.enter import Entered
+from trimaran.linux.outer import WORK, Manner
 
 if TYPE_CHECKING:
     from trimaran.engine.request import BuildOutcome, BuildRequest
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 _entered: Entered | None = None
 
 
-def enter(*, terminal: bool = False) -> Entered:
+def enter(*, terminal: bool = False, manner: Manner = WORK) -> Entered:
     """Go into namespaces of our own. The process that called stays outside and never returns from here."""
     global _entered  # noqa: PLW0603 - a process is inside or not; there is no second state
     if _entered is None:
         root = state_folder(settings.load())
-        _entered = namespaces.enter(terminal=terminal)
+        _entered = namespaces.enter(terminal=terminal, manner=manner)
         os.environ["TRIMARAN_ROOT"] = root
     return _entered
 
