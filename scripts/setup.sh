@@ -5,7 +5,7 @@
 for_python="ca-certificates python3 python3-venv"
 for_engine="crun runc uidmap passt slirp4netns qemu-user-static mount"
 for_demo="docker-registry"
-for_tests="mmdebstrap skopeo umoci git openssh-client tmux openssl busybox-static golang-go"
+for_tests="mmdebstrap skopeo umoci git openssh-client openssh-server tmux openssl busybox-static golang-go"
 
 bases=${TRIMARAN_BASES:-$work/bases}
 temporary=/var/tmp/trimaran-tests # where tests keep what they make
@@ -103,9 +103,12 @@ install_packages() {
 	persistently fetch_and_install "$1" || status=$?
 	[ -z "$held" ] || as_root rm -f /usr/sbin/policy-rc.d
 	[ $status -eq 0 ] || die "apt-get could not install: $1"
-	case " $1 " in
-	*" docker-registry "*) [ ! -d /run/systemd/system ] || as_root systemctl --quiet disable docker-registry.service ;;
-	esac
+	# Nor at the next boot: what we did not find here, nobody wants to be served.
+	for service in docker-registry:docker-registry.service openssh-server:ssh.service; do
+		case " $1 " in
+		*" ${service%%:*} "*) [ ! -d /run/systemd/system ] || as_root systemctl --quiet disable "${service#*:}" ;;
+		esac
+	done
 	printf '%s\n' "$1" | tr ' ' '\n' >>"$state/packages"
 }
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 
 import pytest
+from stage import ssh
 
 # Speaks the agent protocol with perl's core modules, which every Debian has: asks for the keys, signs with the first,
 # and tries to take all keys away.
@@ -31,35 +31,14 @@ def build(command, context, mount, *words, **options):
 @pytest.fixture
 def key(either):
     """A private key of whoever runs the program."""
-    path = either.home / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "of the test", "-f", path], check=True)
-    owner = either.home.stat()
-    for name in ("key", "key.pub"):
-        os.chown(either.home / name, owner.st_uid, owner.st_gid)
-    return path
+    return ssh.make_key(either.home)
 
 
 @pytest.fixture
 def agent(either, key):
     """A running ssh-agent of whoever runs the program, with that key: its socket."""
-    as_owner = either.command[:-1] if len(either.command) > 1 else []
-    socket = either.home / "agent.sock"
-    process = subprocess.Popen([*as_owner, "ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
-    try:
-        environment = {**os.environ, "SSH_AUTH_SOCK": str(socket)}
-        for _ in range(100):
-            added = subprocess.run([*as_owner, "ssh-add", "-q", key], env=environment, capture_output=True, check=False)
-            if added.returncode == 0:
-                break
-        assert added.returncode == 0, added.stderr
+    with ssh.agent(either, key) as socket:
         yield socket
-        listed = subprocess.run(
-            [*as_owner, "ssh-add", "-l"], env=environment, capture_output=True, text=True, check=True
-        )
-        assert "of the test" in listed.stdout, "no step may take keys away"
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def test_the_default_agent(either, bases, context, agent):
@@ -87,8 +66,7 @@ def test_keys_from_files(either, bases, context, key):
 
 
 def test_nothing_of_it_is_in_the_image_or_the_next_step(trimaran, bases, context, tmp_path):
-    key = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    key = ssh.make_key(tmp_path)
     context.dockerfile(
         "FROM debian:12\nRUN --mount=type=ssh test -S $SSH_AUTH_SOCK\n"
         'RUN test ! -e /run/buildkit && test -z "$SSH_AUTH_SOCK"\n'
@@ -117,8 +95,7 @@ def test_missing_agents(either, bases, context):
 
 
 def test_a_key_with_a_passphrase_is_refused_with_the_way_out(trimaran, bases, context, tmp_path):
-    key = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "phrase", "-f", key], check=True)
+    key = ssh.make_key(tmp_path, phrase="phrase")
     context.write("not-a-key", "hello")
     for path in (key, context / "not-a-key"):
         said = build(trimaran, context, "--mount=type=ssh", f"--ssh=default={path}", exit_code=1)[1]

@@ -24,7 +24,8 @@ from trimaran.sources.given import AgentSource
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 _KEY_LIMIT = 100 << 10
-_SECONDS = 10.0
+_SECONDS = 60.0
+"""For a start that takes milliseconds; a machine may be busy."""
 
 
 class LocalAgents:
@@ -150,7 +151,7 @@ async def _add_key(adder: str, agent: str, identifier: str, path: str) -> None:
         async with asyncio.timeout(_SECONDS):
             code = await asyncio.shield(end)
     except TimeoutError:
-        code = 1
+        raise Unavailable(f"use ssh agent {identifier}: ssh-add did not take {path} within {_SECONDS:.0f} s") from None
     finally:
         process.kill_group(pid)
     if code:

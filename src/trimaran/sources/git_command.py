@@ -175,9 +175,11 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
         return error
 
     def failed(self, what: str, complaint: bytes, code: int) -> GitFailed:
-        words = self.redacted(complaint[-4000:].decode(errors="replace"))
+        whole = complaint[-4000:].decode(errors="replace")
+        # ssh frames its warning of a changed host key with lines of this sign.
+        words = self.redacted("\n".join(line for line in whole.splitlines() if not line.startswith("@")))
         lines = [part.removeprefix("fatal: ").removeprefix("remote: ") for part in words.split("  ")]
-        error = GitFailed(f"{what}: {' '.join(lines) or f'git ended with exit code {code}'}", hint=_hint(words))
+        error = GitFailed(f"{what}: {' '.join(lines) or f'git ended with exit code {code}'}", hint=_hint(whole))
         error.complaint = words
         return error
 
@@ -194,6 +196,8 @@ def kill_group(pid: int) -> None:
 def _hint(words: str) -> str:
     if "could not read Username" in words or "Authentication failed" in words:
         return "a private repository needs credentials: https://USER:TOKEN@HOST/…, or git@HOST:… with an ssh agent"
+    if "HOST IDENTIFICATION HAS CHANGED" in words:
+        return "somebody may be listening in; if the host has a new key: ssh-keygen -R HOST, then connect once by ssh"
     if "Host key verification failed" in words:
         return "connect once by ssh to take the host's key into ~/.ssh/known_hosts"
     if "Permission denied (publickey" in words:
