@@ -91,6 +91,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     registry: Mapping[str, RegistrySettings] = {}
     worker: WorkerSettings = WorkerSettings()
     history: HistorySettings = HistorySettings()
+    #: For how long (seconds) a registry's last answer about a tag stands in for one that it does not give; 0: never.
+    remember_tags: int = 604_800
     #: Transfers at the same time per registry (`[system] maxRegistryConcurrency`).
     max_registry_concurrency: int = 4
 
@@ -248,6 +250,7 @@ _SYSTEM: Fields = {"maxRegistryConcurrency": ("max_registry_concurrency", _count
 _TOP: Fields = {
     "root": ("root", _text),
     "cache-limit": ("cache_limit", space),
+    "remember-tags": ("remember_tags", duration),
     **{key: (key, lambda value: value) for key in ("registry", "worker", "history", "system")},
 }
 #: Known to buildkitd, of no meaning for an engine without a daemon: refused by name, with the way out.

@@ -80,6 +80,11 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Entitlements granted: `network.host`, `security.insecure`, `buildx.local.delete`."""
     secrets: tuple[SecretSource, ...] = ()
     agents: tuple[AgentSource, ...] = ()
+    lock: str = ""
+    """A file that says what tags, URLs and git refs are; what it does not know yet is added after the build."""
+    locked: bool = False
+    """What the lock does not name is an error, and the file stays as it is."""
+    offline: bool = False
     outputs: tuple[Output, ...] = ()
     """As given by `--output`; empty: the image stays in the store. `push` and `load` come on top."""
     push: bool = False

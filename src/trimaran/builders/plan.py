@@ -28,10 +28,16 @@ async def build(options: BuildOptions, sink: Sink, environment: Mapping[str, str
 
     async with build_inputs(options, environment) as inputs:
         request = build_request(options, inputs, default(), environment)
+        if options.lock:
+            from trimaran.builders import lockfile
+
+            request = msgspec.structs.replace(request, lock=lockfile.request(options))
         docker = await _docker(options, request, environment)
         if docker is not None and _is_docker_build(options) and not environment.get("BUILDX_NO_DEFAULT_LOAD"):
             request = msgspec.structs.replace(request, outputs=(*request.outputs, DockerOutput()))
         outcome = await embedded.build(request, sink, docker, environment)
+        if options.lock and not options.locked:
+            lockfile.write(options.lock, outcome.lock)
         return build_result(outcome)
 
 
@@ -87,6 +93,7 @@ def build_request(
         secrets=options.secrets,
         agents=_agents(options, inputs, environment),
         entitlements=tuple(granted),
+        offline=options.offline,
     )
 
 

@@ -44,6 +44,17 @@ FLAGS = (
     Flag(name="iidfile", help="Write the image ID to a file", completes="file"),
     Flag(name="label", kind="stringArray", help="Set metadata for an image"),
     Flag(name="load", kind="bool", help='Shorthand for "--output=type=docker"'),
+    Flag(
+        name="lock",
+        help="Take tags, URLs and git refs to be what FILE says, and write down there what it does not say yet",
+        value_name="FILE",
+        completes="file",
+    ),
+    Flag(
+        name="locked",
+        kind="bool",
+        help='Refuse what the lock file ("trimaran.lock" without --lock) does not say',
+    ),
     Flag(name="metadata-file", help="Write build result metadata to a file", completes="file"),
     Flag(
         name="network",
@@ -53,6 +64,7 @@ FLAGS = (
     ),
     Flag(name="no-cache", kind="bool", help="Do not use cache when building the image"),
     Flag(name="no-cache-filter", kind="stringArray", help="Do not cache specified stages"),
+    Flag(name="offline", kind="bool", help="Take images, URLs and git repositories from this machine alone"),
     Flag(
         name="output",
         shorthand="o",

@@ -23,15 +23,8 @@ ULIMIT_NAMES = (*_ULIMITS, "rttime", "sigpending", "stack")
 def build_options(values: Values, environment: Mapping[str, str], *, debug: bool = False) -> BuildOptions:
     """UsageError for anything that does not parse, conflicts, or is not done here."""
     _refuse(values, environment)
-    context = values.arguments[0]
-    if context == STDIN and values.text("file") == STDIN:
-        raise UsageError(
-            "read context and Dockerfile: both from standard input", hint="give a folder, or leave out `-f -`"
-        )
-    if "://" not in context and context != STDIN and not _is_remote(context):
-        _check_folder(context)
     return BuildOptions(
-        context=context,
+        context=_main_context(values),
         file=values.text("file"),
         tags=tuple(check_tag(tag) for tag in values.texts("tag")),
         platforms=platforms(values.texts("platform")),
@@ -51,6 +44,9 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         allow=tuple(_entitlement(text) for text in values.texts("allow")),
         secrets=secrets(values.texts("secret")),
         agents=agents(values.texts("ssh")),
+        lock=values.text("lock") or ("trimaran.lock" if values.boolean("locked") else ""),
+        locked=values.boolean("locked"),
+        offline=values.boolean("offline"),
         outputs=tuple(parse_output(text) for text in values.texts("output")),
         push=values.boolean("push"),
         load=values.boolean("load"),
@@ -61,6 +57,17 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         call=_call(values),
         debug=debug,
     )
+
+
+def _main_context(values: Values) -> str:
+    context = values.arguments[0]
+    if context == STDIN and values.text("file") == STDIN:
+        raise UsageError(
+            "read context and Dockerfile: both from standard input", hint="give a folder, or leave out `-f -`"
+        )
+    if "://" not in context and context != STDIN and not _is_remote(context):
+        _check_folder(context)
+    return context
 
 
 def progress_mode(values: Values, environment: Mapping[str, str]) -> ProgressMode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from trimaran.graph.vertex import Edge
 from trimaran.platforms import Platform
 from trimaran.reference import Reference
 from trimaran.solver.solver import Solver
-from trimaran.sources.resolver import ImageResolver
+from trimaran.sources.resolver import ImageResolver, Pinned
 from trimaran.steps.context import StepContext
 from trimaran.store.entries import FILE, Origin
 
@@ -36,8 +37,14 @@ class EngineBridge:
             return await self._resolve_layout(reference, platform, name)
         with vertex(self._sink, name) as progress:
             picked = await self._resolver.resolve(Reference.parse(reference), platform, resolve_mode)
-            with progress.task(f"answered by {picked.pinned.origin}"):
+            with progress.task(f"answered by {picked.pinned.origin}{_when(picked.pinned)}"):
                 pass
+            if picked.pinned.unanswered:
+                progress.warn(
+                    f"{picked.pinned.origin} gives no answer now; {picked.pinned.reference.familiar} is what it was "
+                    f"{_age(picked.pinned.asked)} ago: {picked.pinned.descriptor.digest}",
+                    detail=(picked.pinned.unanswered,),
+                )
         return ResolvedImage(
             reference=str(picked.pinned.reference.with_digest(picked.pinned.descriptor.digest)),
             digest=picked.pinned.descriptor.digest,
@@ -73,6 +80,16 @@ class EngineBridge:
                 where=where,
             )
         )
+
+
+def _when(pinned: Pinned) -> str:
+    return f" {_age(pinned.asked)} ago" if pinned.asked else ""
+
+
+def _age(asked: int) -> str:
+    """As short as a duration in a row of progress is: `3h`, `40m`."""
+    minutes = max(0, time.time_ns() - asked) // 60_000_000_000
+    return f"{minutes // 60}h" if minutes >= 60 else f"{minutes}m"
 
 
 class _SolvedRef:

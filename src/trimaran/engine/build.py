@@ -18,6 +18,7 @@ from trimaran.graph.frontend import FrontendResult, Frontends
 from trimaran.solver.protocols import Result
 from trimaran.solver.solver import Solver
 from trimaran.sources.given import Client
+from trimaran.sources.lock import Lock
 from trimaran.sources.resolver import ImageResolver
 from trimaran.sources.table import Sources
 from trimaran.steps.context import StepContext
@@ -41,8 +42,15 @@ async def build(
     with BuildLog.open(engine.store.root, request, engine.settings.history) as log:
         tell = log.before(sink)
         now = time.time_ns()
-        resolver = ImageResolver(engine.store, engine.registry)
-        context = _step_context(request, engine, resolver, now, client or Client())
+        lock = Lock(request.lock)
+        resolver = ImageResolver(
+            engine.store,
+            engine.registry,
+            lock,
+            offline=request.offline,
+            remember=engine.settings.remember_tags,
+        )
+        context = _step_context(request, engine, resolver, lock, now, client or Client())
         solver = Solver(
             make_step=lambda vertex: make_step(vertex, context),
             index=engine.store.records,
@@ -59,7 +67,7 @@ async def build(
 
         edges = [built.edge for built in made.built if built.edge is not None]
         exported = await solver.need(edges, use)
-        return _outcome(exported, log, solver)
+        return _outcome(exported, log, solver, lock)
 
 
 async def _export(request: BuildRequest, context: ExportContext) -> list[Exported]:
@@ -93,11 +101,12 @@ def _exporting(
 
 
 def _step_context(
-    request: BuildRequest, engine: Engine, resolver: ImageResolver, now: int, client: Client
+    request: BuildRequest, engine: Engine, resolver: ImageResolver, lock: Lock, now: int, client: Client
 ) -> StepContext:
+    folders = _Folders(dict(request.folders))
     return StepContext(
         store=engine.store,
-        sources=Sources(engine.store, engine.registry, resolver, _Folders(dict(request.folders)), client),
+        sources=Sources(engine.store, engine.registry, resolver, folders, client, lock, offline=request.offline),
         sandbox=lambda: engine.sandbox(request.entitlements),
         slots=engine.slots,
         now=now,
@@ -117,7 +126,7 @@ def _exportables(made: FrontendResult, results: list[Result]) -> list[Exportable
     return parts
 
 
-def _outcome(exported: list[Exported], log: BuildLog, solver: Solver) -> BuildOutcome:
+def _outcome(exported: list[Exported], log: BuildLog, solver: Solver, lock: Lock) -> BuildOutcome:
     images = [one for one in exported if one.root is not None]
     last = images[-1] if images else Exported()
     return BuildOutcome(
@@ -129,6 +138,7 @@ def _outcome(exported: list[Exported], log: BuildLog, solver: Solver) -> BuildOu
         executed=solver.executed,
         cached=solver.cached,
         log_folder=log.folder,
+        lock=lock.used,
     )
 
 

@@ -73,6 +73,7 @@ def effective(settings: Settings, environment: Mapping[str, str] = os.environ) -
         *_store(settings, file, environment),
         *_registries(settings, file, docker),
         *_credentials(environment),
+        Setting("remember-tags", _hours(settings.remember_tags), file.source("remember-tags")),
         Setting(
             "system.maxRegistryConcurrency",
             str(settings.max_registry_concurrency),

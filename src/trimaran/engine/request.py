@@ -9,6 +9,7 @@ from trimaran.exporters.options import Output
 from trimaran.graph.frontend import FrontendRequest
 from trimaran.oci.descriptor import Descriptor
 from trimaran.sources.given import AgentSource, SecretSource
+from trimaran.sources.lock import LockEntry, LockRequest
 
 
 class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,9 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     secrets: tuple[SecretSource, ...] = ()
     agents: tuple[AgentSource, ...] = ()
     entitlements: tuple[str, ...] = ()
+    lock: LockRequest = LockRequest()
+    offline: bool = False
+    """Sources are taken from this machine alone; outputs go where they are named."""
 
 
 class BuildOutcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,5 +42,7 @@ class BuildOutcome(msgspec.Struct, frozen=True, kw_only=True):
     executed: int = 0
     cached: int = 0
     log_folder: str = ""
+    lock: tuple[LockEntry, ...] = ()
+    """What every name that may change meant in this build."""
     answer: tuple[tuple[str, bytes], ...] = ()
     """Of a request that asked about the file instead of building it (`FrontendRequest.subrequest`)."""

@@ -27,13 +27,18 @@ from trimaran.sources.git_tree import (
     BLOB,
     COMMIT,
     TREE,
+    Advertised,
     Node,
     Submodule,
+    check_ref,
     submodule_remote,
     submodules,
 )
 from trimaran.sources.git_url import Remote, clean_subdir, is_commit_sha, parse_remote
 from trimaran.sources.given import Client
+from trimaran.sources.lock import GIT, Lock
+from trimaran.sources.offline import missing
+from trimaran.sources.tags import Answers
 from trimaran.store import repositories
 from trimaran.store.entries import FILE, FOLDER, SYMLINK, Entry, EntryList, Origin
 from trimaran.store.folder import Folder, FolderFile
@@ -137,10 +142,19 @@ class GitSource:
     """`client` gives the secrets and the ssh agent that private repositories need."""
 
     def __init__(
-        self, store: Store, client: Client | None = None, *, environment: Mapping[str, str] = os.environ
+        self,
+        store: Store,
+        client: Client | None = None,
+        lock: Lock | None = None,
+        *,
+        offline: bool = False,
+        environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._store = store
         self._client = client or Client()
+        self._lock = lock or Lock()
+        self._offline = offline
+        self._answers = Answers(store.records, GIT)
         self._environment = environment
 
     async def fetch(self, op: SourceOp, platform: Platform | None, progress: Progress) -> GitRoot:
@@ -203,9 +217,22 @@ class GitSource:
         if is_commit_sha(wanted.ref):
             _check(wanted, wanted.ref)
             return wanted.ref, ""
-        found = await repository.resolve(wanted.ref)
+        name = f"{wanted.remote.bare}#{wanted.ref}"
+        found = _advertised(self._lock.value(GIT, name)) or await self._resolve(repository, wanted.ref, name)
         _check(wanted, found.name, found.commit)
+        self._lock.note(GIT, name, _answer(found))
         return found.pinned, found.ref
+
+    async def _resolve(self, repository: Repository, ref: str, name: str) -> Advertised:
+        """What the server says, or offline what it said last."""
+        if self._offline:
+            known = self._answers.get(name)
+            if known is None:
+                raise missing(f"read {name}")
+            return _advertised(known.value) or await repository.resolve(ref)
+        found = await repository.resolve(ref)
+        self._answers.put(name, _answer(found))
+        return found
 
     async def _read(self, repository: Repository, commit: str, wanted: Wanted, tree: _Tree) -> list[_Link]:
         mtime = await repository.committed(commit) if wanted.mtime == "commit" else time.time_ns()
@@ -290,6 +317,23 @@ class _Tree:
         if entries:
             await self._store.layers.folder(layer)
         return layer
+
+
+def _answer(found: Advertised) -> str:
+    """`COMMIT REF`, and the tag's own object where that is another."""
+    return " ".join([found.pinned, found.ref, *([found.name] if found.commit else [])])
+
+
+def _advertised(answer: str) -> Advertised | None:
+    """What `_answer` wrote; None for nothing, and Corrupt for what it cannot have written."""
+    if not answer:
+        return None
+    commit, ref, *tag = answer.split(" ")[:3] if " " in answer else (answer, "HEAD")
+    if not all(map(is_commit_sha, (commit, *tag))):
+        raise Corrupt(f"read lock: {answer!r} names no commit", hint="mend the lock file, or make it anew")
+    if ref != "HEAD":
+        check_ref(ref)  # the file may have come along with what is built (T21)
+    return Advertised(ref, tag[0], commit) if tag else Advertised(ref, commit)
 
 
 def _take_away(cancel: Cancel, root: str, name: str) -> None:

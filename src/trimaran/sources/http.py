@@ -22,6 +22,8 @@ from trimaran.platforms import Platform
 from trimaran.registry.http import Client, Response
 from trimaran.registry.retry import retrying
 from trimaran.sources.download import LIMIT, Address, answered, bounded, file_name
+from trimaran.sources.lock import HTTP, Lock, http_name
+from trimaran.sources.offline import missing
 from trimaran.store.entries import FILE, Entry, EntryList
 from trimaran.store.folder import Folder, FolderFile
 from trimaran.store.layers import LayerId
@@ -100,16 +102,40 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
 
 
 class HttpSource:
-    def __init__(self, store: Store, client: Client, *, limit: int = LIMIT) -> None:
+    def __init__(
+        self,
+        store: Store,
+        client: Client,
+        lock: Lock | None = None,
+        *,
+        offline: bool = False,
+        limit: int = LIMIT,
+    ) -> None:
         self._store = store
         self._client = client
+        self._lock = lock or Lock()
+        self._offline = offline
         self._limit = limit
 
     async def fetch(self, op: SourceOp, platform: Platform | None, progress: Progress) -> HttpRoot:
         wanted = Wanted.of(op)
+        if wanted.checksum is not None:
+            return (await self._fetch(wanted, progress))[0]
+        name = http_name(wanted.address.url)
+        locked = self._lock.value(HTTP, name)
+        if locked:
+            wanted = msgspec.structs.replace(wanted, checksum=Digest.parse(locked))
+        root, digest = await self._fetch(wanted, progress)
+        self._lock.note(HTTP, name, digest)
+        return root
+
+    async def _fetch(self, wanted: Wanted, progress: Progress) -> tuple[HttpRoot, str]:
+        """The file, and its digest."""
         known = self._known(wanted)
-        if known is not None and wanted.checksum is not None:
-            return HttpRoot(Rootfs((LayerId(known.layer),)), served=True)
+        if known is not None and (wanted.checksum is not None or self._offline):
+            return HttpRoot(Rootfs((LayerId(known.layer),)), served=True), known.digest
+        if self._offline:
+            raise missing(wanted.what)
         return await retrying(lambda: self._ask(wanted, known, progress))
 
     def _known(self, wanted: Wanted) -> Remembered | None:
@@ -123,11 +149,11 @@ class HttpSource:
             return None
         return known if self._store.layers.present(LayerId(known.layer)) else None
 
-    async def _ask(self, wanted: Wanted, known: Remembered | None, progress: Progress) -> HttpRoot:
+    async def _ask(self, wanted: Wanted, known: Remembered | None, progress: Progress) -> tuple[HttpRoot, str]:
         condition = known.condition() if known is not None else []
         async with answered(self._client, wanted.address, condition) as response:
             if known is not None and known.still_holds(response):
-                return HttpRoot(Rootfs((LayerId(known.layer),)), served=True)
+                return HttpRoot(Rootfs((LayerId(known.layer),)), served=True), known.digest
             if response.status == 304:
                 raise Corrupt(f"{wanted.what}: the server says 304 to a question without a condition")
             made = await self._take(wanted, response, progress)
@@ -136,7 +162,7 @@ class HttpSource:
         for checksum in {made.digest, wanted.checksum or made.digest}:
             self._store.records.remember(_stack(Digest(checksum)), wanted.selector, text)
         await self._store.layers.flush()
-        return HttpRoot(Rootfs((LayerId(made.layer),)), served=False)
+        return HttpRoot(Rootfs((LayerId(made.layer),)), served=False), made.digest
 
     async def _take(self, wanted: Wanted, response: Response, progress: Progress) -> Remembered:
         folder = Folder(self._store.snapshots.folders.temporary())

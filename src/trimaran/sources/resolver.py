@@ -1,16 +1,19 @@
 """Which image a name means: asked once per build, pinned for all platforms, own image store first.
 
 Law: a tag is resolved at the registry on every build (its digest may have moved), but documents of a known digest are
-read from the store. Nothing here fetches a layer.
+read from the store. Nothing here fetches a layer. A lock's word goes before the registry's; a registry that does not
+answer is stood in for by what it said last, if that is not too old.
 """
 
 from __future__ import annotations
+
+import time
 
 import msgspec
 
 from trimaran import aio
 from trimaran.digest import Digest
-from trimaran.errors import NotFound, TrimaranError
+from trimaran.errors import NotFound, TrimaranError, Unavailable
 from trimaran.oci import documents, media_types
 from trimaran.oci import index as indexes
 from trimaran.oci.blobs import Blobs, read_all
@@ -21,6 +24,8 @@ from trimaran.platforms import Platform, only
 from trimaran.reference import Reference
 from trimaran.registry.client import Registry
 from trimaran.registry.errors import RegistryNotFound
+from trimaran.sources.lock import IMAGE, Lock
+from trimaran.sources.tags import Answers
 from trimaran.store.store import Store
 
 STORE = "the local image store"
@@ -34,6 +39,10 @@ class Pinned(msgspec.Struct, frozen=True, kw_only=True):
     document: Manifest | Index
     origin: str
     """Who answered: STORE or the registry's host."""
+    asked: int = 0
+    """When that answer was given, if it was not now: nanoseconds since the epoch."""
+    unanswered: str = ""
+    """Why the registry did not answer now."""
 
 
 class PickedImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,9 +58,16 @@ class PickedImage(msgspec.Struct, frozen=True, kw_only=True):
 class ImageResolver:
     """Answers of one build. Equal questions are asked once."""
 
-    def __init__(self, store: Store, registry: Registry) -> None:
+    def __init__(
+        self, store: Store, registry: Registry, lock: Lock | None = None, *, offline: bool = False, remember: int = 0
+    ) -> None:
+        """`remember`: seconds for which an answer stands in for a registry that gives none (`offline`: for ever)."""
         self._store = store
         self._registry = registry
+        self._lock = lock or Lock()
+        self._offline = offline
+        self._remember = remember
+        self._answers = Answers(store.records, "image")
         self._pinned: dict[tuple[str, str], Pinned] = {}
         self._picked: dict[tuple[Digest, Platform], PickedImage] = {}
         self._once = aio.Once()
@@ -71,7 +87,13 @@ class ImageResolver:
 
     def blobs(self, pinned: Pinned) -> Blobs | None:
         """Where what is not in the store comes from; None for an image of the store."""
-        return None if pinned.origin == STORE else self._registry.repository(pinned.reference)
+        if pinned.origin == STORE:
+            return None
+        if self._offline:
+            from trimaran.sources.offline import Offline
+
+            return Offline(pinned.reference.familiar)
+        return self._registry.repository(pinned.reference)
 
     def holder(self, digest: Digest) -> tuple[Blobs, str]:
         """A repository that holds a blob of a stored image whose bytes never came here (its base was only pushed)."""
@@ -85,10 +107,18 @@ class ImageResolver:
     async def _pin(self, reference: Reference, mode: str) -> Pinned:
         known = self._pinned.get((str(reference), mode))
         if known is None:
-            known = await self._find(reference, mode)
+            known = await self._find_locked(reference, mode)
             self._pinned[str(reference), mode] = known
             self._pinned[str(reference.with_digest(known.descriptor.digest)), mode] = known
         return known
+
+    async def _find_locked(self, reference: Reference, mode: str) -> Pinned:
+        if reference.digest is not None:
+            return await self._find(reference, mode)
+        locked = self._lock.value(IMAGE, str(reference))
+        found = await self._find(reference.with_digest(Digest.parse(locked)) if locked else reference, mode)
+        self._lock.note(IMAGE, str(reference), found.descriptor.digest)
+        return found
 
     async def _find(self, reference: Reference, mode: str) -> Pinned:
         if mode != "pull":
@@ -99,7 +129,35 @@ class ImageResolver:
                 return Pinned(reference=reference, descriptor=descriptor, document=document, origin=STORE)
         if mode == "local":
             raise NotFound(f"find image {reference.familiar}: it is not in the local image store")
-        return await self._ask_registry(reference)
+        if self._offline:
+            return await self._recall(reference, "")
+        try:
+            return await self._ask_registry(reference)
+        except Unavailable as error:
+            if not self._remember:
+                raise
+            return await self._recall(reference, error.message, error)
+
+    async def _recall(self, reference: Reference, cause: str, error: Unavailable | None = None) -> Pinned:
+        """What the registry said last, whose documents are here; else `error`, or NotFound when nobody was asked."""
+        known = self._answers.get(str(reference))
+        fresh = known is not None and (error is None or time.time_ns() - known.asked < self._remember * 1_000_000_000)
+        descriptor = _descriptor(known.value) if known is not None and fresh else None
+        if known is None or descriptor is None or not await self._store.content.has(descriptor):
+            if error is not None:
+                raise error
+            from trimaran.sources.offline import missing
+
+            raise missing(f"find image {reference.familiar}")
+        document = indexes.parse_any(await read_all(self._store.content, descriptor), descriptor.media_type)
+        return Pinned(
+            reference=reference,
+            descriptor=descriptor,
+            document=document,
+            origin=reference.registry,
+            asked=known.asked,
+            unanswered=cause,
+        )
 
     async def _ask_registry(self, reference: Reference) -> Pinned:
         repository = self._registry.repository(reference)
@@ -116,6 +174,9 @@ class ImageResolver:
             descriptor, raw = await repository.get_manifest(str(descriptor.digest))
             self._store.content.put(raw, descriptor.media_type)
         document = indexes.parse_any(raw, descriptor.media_type)
+        answer = f"{descriptor.digest} {descriptor.size} {descriptor.media_type}"
+        self._answers.put(str(reference), answer)
+        self._answers.put(str(reference.with_digest(descriptor.digest)), answer)
         return Pinned(reference=reference, descriptor=descriptor, document=document, origin=reference.registry)
 
     async def _pick(self, pinned: Pinned, platform: Platform) -> PickedImage:
@@ -162,12 +223,17 @@ class ImageResolver:
         source = self.blobs(pinned)
         if source is None:
             raise NotFound(f"read {descriptor.digest} of {pinned.reference.familiar}: it is gone from the store")
-        if media_types.is_manifest(descriptor.media_type):
+        if media_types.is_manifest(descriptor.media_type) and not self._offline:
             _, raw = await self._registry.repository(pinned.reference).get_manifest(str(descriptor.digest))
         else:
             raw = await read_all(source, descriptor)
         self._store.content.put(raw, descriptor.media_type)
         return raw
+
+
+def _descriptor(answer: str) -> Descriptor:
+    digest, size, media_type = answer.split(" ", 2)
+    return Descriptor(media_type=media_type, digest=Digest(digest), size=int(size))
 
 
 def _platform_of(config: bytes) -> Platform | None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from trimaran.registry.client import Registry
 from trimaran.sources import LocalFiles, Source
 from trimaran.sources.given import Client
+from trimaran.sources.lock import Lock
 from trimaran.sources.resolver import ImageResolver
 from trimaran.store.store import Store
 
@@ -15,13 +16,23 @@ class Sources(Mapping[str, Source]):
     """One build's sources."""
 
     def __init__(
-        self, store: Store, registry: Registry, resolver: ImageResolver, files: LocalFiles, client: Client
+        self,
+        store: Store,
+        registry: Registry,
+        resolver: ImageResolver,
+        files: LocalFiles,
+        client: Client,
+        lock: Lock | None = None,
+        *,
+        offline: bool = False,
     ) -> None:
         self._store = store
         self._registry = registry
         self._resolver = resolver
         self._files = files
         self._client = client
+        self._lock = lock or Lock()
+        self._offline = offline
         self._made: dict[str, Source] = {}
         self._makers: dict[str, Callable[[], Source]] = {
             "docker-image": self._image,
@@ -56,12 +67,12 @@ class Sources(Mapping[str, Source]):
     def _git(self) -> Source:
         from trimaran.sources.git import GitSource
 
-        return GitSource(self._store, self._client)
+        return GitSource(self._store, self._client, self._lock, offline=self._offline)
 
     def _http(self) -> Source:
         from trimaran.sources.http import HttpSource
 
-        return HttpSource(self._store, self._registry.client)
+        return HttpSource(self._store, self._registry.client, self._lock, offline=self._offline)
 
     def _layout(self) -> Source:
         from trimaran.sources.layout import LayoutSource
