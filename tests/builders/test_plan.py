@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from trimaran.builders.context import BuildInputs
@@ -46,6 +48,21 @@ def test_platforms_are_normal_and_each_once():
 def test_build_args_come_from_the_environment_where_no_value_is_given():
     asked = request({"A": "1", "SOURCE_DATE_EPOCH": "5"}, build_args=(("A", None), ("B", None), ("C", "3")))
     assert asked.frontend.build_args == (("A", "1"), ("C", "3"), ("SOURCE_DATE_EPOCH", "5"))
+
+
+def test_proxies_of_docker_s_configuration_are_build_args(tmp_path):
+    proxies = {
+        "default": {"httpProxy": "http://p:1", "noProxy": "a,b", "httpsProxy": ""},
+        "tcp://x": {"httpProxy": "y"},
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"proxies": proxies}))
+    asked = request({"DOCKER_CONFIG": str(tmp_path)}, build_args=(("http_proxy", "mine"),))
+    assert asked.frontend.build_args == (
+        ("http_proxy", "mine"),
+        ("HTTP_PROXY", "http://p:1"),
+        ("NO_PROXY", "a,b"),
+        ("no_proxy", "a,b"),
+    )
 
 
 def test_host_gateway_is_refused_by_name():

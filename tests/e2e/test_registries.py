@@ -317,3 +317,22 @@ def test_platforms_pushed_with_a_login_are_read_by_skopeo(
     creds = f"--creds={basic_registry.user}:{basic_registry.password}"
     index = json.loads(reading.skopeo("inspect", "--raw", "--tls-verify=false", creds, f"docker://{name}"))
     assert [child["platform"]["architecture"] for child in index["manifests"]] == ["amd64", "arm64"]
+
+
+def test_proxies_of_docker_s_configuration_reach_run_and_no_history(
+    either: Trimaran, context: Context, bases: str
+) -> None:
+    """As docker has it: every RUN sees them, no key and no image does."""
+    configuration = either.docker_config / "config.json"
+    context.dockerfile("FROM busybox\nRUN env | grep -i proxy >/seen\n")
+    words = ("build", "--progress", "plain", "-t", "seen", context)
+    configuration.write_text(json.dumps({"proxies": {"default": {"httpProxy": "http://u:hunter2@127.0.0.1:1"}}}))
+    either(*words)
+    assert "http_proxy=http://u:hunter2@127.0.0.1:1" in either("run", "seen", "cat", "/seen").stdout
+    configuration.write_text(json.dumps({"proxies": {"default": {"httpProxy": "http://another:1"}}}))
+    assert "CACHED" in either(*words).stderr
+    archive = either.home / "archive"
+    either("build", "-o", f"type=oci,dest={archive},tar=false", context)
+    documents = [path.read_bytes() for path in archive.rglob("blobs/sha256/*") if path.stat().st_size < 10_000]
+    assert documents
+    assert not any(b"hunter2" in document for document in documents)

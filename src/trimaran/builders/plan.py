@@ -108,7 +108,15 @@ def _build_args(options: BuildOptions, environment: Mapping[str, str]) -> tuple[
     arguments = [(name, value) for name, value in given if value is not None]
     if "SOURCE_DATE_EPOCH" in environment and all(name != "SOURCE_DATE_EPOCH" for name, _ in arguments):
         arguments.append(("SOURCE_DATE_EPOCH", environment["SOURCE_DATE_EPOCH"]))
-    return tuple(arguments)
+    named = {name for name, _ in options.build_args}
+    return (*arguments, *(pair for pair in _proxies(environment) if pair[0] not in named))
+
+
+def _proxies(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Those of Docker's config.json: docker gives them to every build, and who set them there expects it."""
+    from trimaran.registry.docker_config import DockerConfig
+
+    return DockerConfig.default(environment).proxies
 
 
 def _agents(options: BuildOptions, inputs: BuildInputs, environment: Mapping[str, str]) -> tuple[AgentSource, ...]:

@@ -59,6 +59,15 @@ def _host_of(key: str) -> str:
     return key.partition("://")[2].partition("/")[0] if "://" in key else key.partition("/")[0]
 
 
+_PROXY_VARIABLES = {
+    "httpProxy": "HTTP_PROXY",
+    "httpsProxy": "HTTPS_PROXY",
+    "noProxy": "NO_PROXY",
+    "ftpProxy": "FTP_PROXY",
+    "allProxy": "ALL_PROXY",
+}
+
+
 class DockerConfig:
     """One config.json; absent: empty. Reading is done at the first question."""
 
@@ -85,6 +94,18 @@ class DockerConfig:
     def _table(self, key: str) -> dict[str, Any]:
         value = self.document.get(key)
         return value if isinstance(value, dict) else {}
+
+    @property
+    def proxies(self) -> tuple[tuple[str, str], ...]:
+        """Variables that `proxies.default` means, in both spellings, as docker gives them to builds and containers."""
+        default = self._table("proxies").get("default")
+        found = default if isinstance(default, dict) else {}
+        return tuple(
+            (name, str(found[key]))
+            for key, variable in _PROXY_VARIABLES.items()
+            if isinstance(found.get(key), str) and found[key]
+            for name in (variable, variable.lower())
+        )
 
     def helper_for(self, host: str) -> str:
         """The credential helper named for `host`, else the default store, else ""."""
