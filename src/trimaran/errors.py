@@ -80,6 +80,14 @@ class Cancelled(TrimaranError):
     """The user or a sibling's failure stopped the work (exit code 130)."""
 
 
+class NotCached(TrimaranError):
+    """A step would have to run where the cache was to serve all (`--fail-on-miss`). `reasons` are of `misses.py`."""
+
+    def __init__(self, message: str, *, reasons: tuple[object, ...]) -> None:
+        super().__init__(message)
+        self.reasons = reasons
+
+
 class StepFailed(TrimaranError):
     """A process of the build said no.
 

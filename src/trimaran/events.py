@@ -8,11 +8,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from trimaran.digest import Digest
 from trimaran.errors import Location
+
+if TYPE_CHECKING:
+    from trimaran.misses import Reason
 
 STDOUT = 1
 STDERR = 2
@@ -39,6 +43,10 @@ class VertexEvent(msgspec.Struct, frozen=True, kw_only=True):
     execution: str = ""
     #: Nanoseconds spent under emulation; 0 when nothing was emulated.
     emulated: int = 0
+    #: Stage and number in the build file, the platform, and the cache key, of steps that have such.
+    place: str = ""
+    platform: str = ""
+    key: str = ""
 
 
 class StatusEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +80,27 @@ class WarningEvent(msgspec.Struct, frozen=True, kw_only=True):
     where: Location | None = None
 
 
-Event = VertexEvent | StatusEvent | LogEvent | WarningEvent
+class MissEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that could have been served from the cache has to run: told before it does."""
+
+    vertex: Digest
+    name: str
+    place: str = ""
+    """Stage and number of the step, the same on all platforms."""
+    reasons: tuple[Reason, ...]
+    timestamp: int = 0
+
+
+class AdoptionEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """A step ran and gave what it had given before: what reads it is cached."""
+
+    vertex: Digest
+    name: str
+    place: str = ""
+    timestamp: int = 0
+
+
+Event = VertexEvent | StatusEvent | LogEvent | WarningEvent | MissEvent | AdoptionEvent
 Sink = Callable[[Event], None]
 """Takes an event, never blocks, may be called from any thread."""
 

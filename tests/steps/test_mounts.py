@@ -114,13 +114,19 @@ def test_a_mount_reads_the_content_of_what_it_shows(show):
         changed = Rootfs((await layer(context, part_f="2", other="1"),))
         part = Mount(input=1, dest="/m", selector="/part")
         (key,) = await keys(context, one, part)
-        assert key.name == "mount 1: /part"
+        assert (key.name, key.number) == ("mount /m: part", 1)
         assert key.value == (await keys(context, later, part))[0].value, "what is not shown and times do not matter"
         assert key.value != (await keys(context, changed, part))[0].value
         assert key.value == (await keys(context, one, Mount(input=1, dest="/m", selector="link/")))[0].value
         whole = await keys(context, one, Mount(input=1, dest="/m"))
         assert [each.value for each in whole] == [one.id]
-        assert await keys(context, one, part, Mount(input=1, dest="/n", selector="part")) == [key], "once"
+        twice = await keys(context, one, part, Mount(input=1, dest="/n", selector="part"))
+        assert [each.value for each in twice] == [key.value] * 2
+        swapped = [Mount(input=1, dest="/m", selector="other"), Mount(input=1, dest="/n", selector="part/f")]
+        there = [each.value for each in await keys(context, one, *swapped)]
+        swapped = [Mount(input=1, dest="/m", selector="part/f"), Mount(input=1, dest="/n", selector="other")]
+        assert there == [each.value for each in reversed(await keys(context, one, *swapped))]
+        assert there[0] != there[1], "which is shown where is in the key"
         cache = Mount(input=1, dest="/c", selector="part", type=MountType.CACHE, cache=CacheOptions("c"))
         assert [each.value for each in await keys(context, one, cache)] == [key.value]
         assert await keys(context, one, Mount(dest="/s", type=MountType.SECRET, secret=SecretOptions("s"))) == []

@@ -27,7 +27,7 @@ from trimaran.exporters.options import (
     TarOutput,
 )
 from trimaran.graph.ops import HostIP, Ulimit
-from trimaran.sources.given import AgentSource, SecretSource
+from trimaran.sources.given import AgentSource, ContextMode, SecretSource
 
 ProgressMode = Literal["auto", "tty", "plain", "quiet", "rawjson", "none"]
 
@@ -96,6 +96,9 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     """The builder's name as asked for ("" is the current one)."""
     debug: bool = False
     call: Call | None = None
+    context_mode: ContextMode = "exact"
+    fail_on_miss: tuple[str, ...] = ()
+    """Stages in which nothing may run that is not cached; `*` is any."""
 
 
 class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +129,7 @@ __all__ = [
     "Call",
     "Compression",
     "CompressionKind",
+    "ContextMode",
     "DockerOutput",
     "HostIP",
     "ImageOptions",

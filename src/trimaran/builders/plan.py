@@ -94,6 +94,8 @@ def build_request(
         agents=_agents(options, inputs, environment),
         entitlements=tuple(granted),
         offline=options.offline,
+        context_mode=options.context_mode,
+        fail_on_miss=options.fail_on_miss,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.errors import NotFound, UsageError
@@ -20,6 +22,9 @@ class LocalSecrets:
         for source in self._sources.values():
             if source.path:
                 _check(source)
+
+    def in_key(self, identifier: str) -> bool:
+        return identifier in self._sources and self._sources[identifier].in_key
 
     async def get(self, identifier: str) -> bytes | None:
         source = self._sources.get(identifier)
@@ -38,8 +43,8 @@ def _decided(source: SecretSource, environment: Mapping[str, str]) -> SecretSour
     if source.path or source.variable:
         return source
     if source.id in environment:
-        return SecretSource(source.id, variable=source.id)
-    return SecretSource(source.id, path=source.id)
+        return msgspec.structs.replace(source, variable=source.id)
+    return msgspec.structs.replace(source, path=source.id)
 
 
 def _check(source: SecretSource) -> None:

@@ -10,7 +10,7 @@ from trimaran.cli.build_options import build_options
 from trimaran.cli.invocation import Invocation
 from trimaran.cli.options import Values
 from trimaran.cli.progress import SILENT, watch
-from trimaran.errors import StepFailed, UsageError
+from trimaran.errors import NotCached, StepFailed, UsageError
 from trimaran.events import Sink
 
 __all__ = ["COMMAND", "run"]
@@ -47,6 +47,11 @@ def _build(options: BuildOptions, invocation: Invocation) -> BuildResult:
 
     try:
         return watch(options.progress, invocation, work, build=True)
+    except NotCached as error:
+        from trimaran.cli.display.misses import reasons_line
+
+        error.hint = reasons_line(error.reasons)
+        raise
     except StepFailed as error:
         if options.progress in SILENT and error.tail:
             invocation.err(f"------\n > {error.vertex}:\n" + "".join(f"{line}\n" for line in error.tail) + "------\n")

@@ -10,6 +10,7 @@ _NO_LIMITS = "limit the whole program instead, for example with `systemd-run -p 
 _NO_CALL = "leave it out to build"
 
 ENTITLEMENTS = ("network.host", "security.insecure", "buildx.local.delete")
+CONTEXT_MODES = ("exact", "git")
 PROGRESS_MODES = ("auto", "none", "plain", "quiet", "rawjson", "tty")
 
 FLAGS = (
@@ -35,6 +36,19 @@ FLAGS = (
     Flag(name="call", help='Set method for evaluating build ("check", "outline", "targets")', default="build"),
     Flag(name="cgroup-parent", help='Set the parent cgroup for the "RUN" instructions during build'),
     Flag(name="check", kind="bool", help='Shorthand for "--call=check"'),
+    Flag(
+        name="context-mode",
+        help='What of the files of local contexts counts: "exact", or "git" (modes 0644 and 0755 alone)',
+        default="exact",
+        choices=CONTEXT_MODES,
+    ),
+    Flag(
+        name="fail-on-miss",
+        kind="strings",
+        value_name="stage",
+        bare="*",
+        help='Fail with exit code 3 instead of running a step that is not cached (format: "[=stage,…]")',
+    ),
     Flag(
         name="file",
         shorthand="f",
@@ -97,7 +111,8 @@ FLAGS = (
     Flag(
         name="secret",
         kind="stringArray",
-        help='Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")',
+        help='Secret to expose to the build (format: "id=mysecret[,src=/local/secret]"; with "cache-key=hash" '
+        "another secret runs again what uses it)",
     ),
     Flag(name="shm-size", kind="bytes", help="Shared memory size for build containers"),
     Flag(

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
-from trimaran.builders.options import STDIN, BuildContext, BuildOptions, Call, ProgressMode
+from trimaran.builders.options import STDIN, BuildContext, BuildOptions, Call, ContextMode, ProgressMode
 from trimaran.cli.attributes import Attributes
-from trimaran.cli.build_flags import ENTITLEMENTS, NOT_DONE, PROGRESS_MODES
+from trimaran.cli.build_flags import CONTEXT_MODES, ENTITLEMENTS, NOT_DONE, PROGRESS_MODES
 from trimaran.cli.credentials import agents, secrets
 from trimaran.cli.options import Values
 from trimaran.cli.outputs import check_tag, parse_annotation, parse_output
@@ -29,7 +29,7 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         tags=tuple(check_tag(tag) for tag in values.texts("tag")),
         platforms=platforms(values.texts("platform")),
         build_args=(*_build_args(values.texts("build-arg")), *_epoch(values, environment)),
-        build_contexts=tuple(_context(text) for text in values.texts("build-context")),
+        build_contexts=tuple(_named_context(text) for text in values.texts("build-context")),
         target=values.text("target"),
         no_cache=values.boolean("no-cache"),
         no_cache_filter=tuple(stage for text in values.texts("no-cache-filter") for stage in split_csv(text)),
@@ -56,6 +56,8 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         builder=values.text("builder"),
         call=_call(values),
         debug=debug,
+        context_mode=_context_mode(values.text("context-mode")),
+        fail_on_miss=values.texts("fail-on-miss"),
     )
 
 
@@ -68,6 +70,13 @@ def _main_context(values: Values) -> str:
     if "://" not in context and context != STDIN and not _is_remote(context):
         _check_folder(context)
     return context
+
+
+def _context_mode(text: str) -> ContextMode:
+    if text not in CONTEXT_MODES:
+        message, hint = unknown("context mode", text, CONTEXT_MODES)
+        raise UsageError(f"read --context-mode {text}: {message}", hint=hint)
+    return cast("ContextMode", text)
 
 
 def progress_mode(values: Values, environment: Mapping[str, str]) -> ProgressMode:
@@ -210,7 +219,7 @@ def _epoch(values: Values, environment: Mapping[str, str]) -> list[tuple[str, st
     return [(name, environment[name])] if environment.get(name) and not given else []
 
 
-def _context(text: str) -> BuildContext:
+def _named_context(text: str) -> BuildContext:
     from trimaran.reference import Reference
 
     name, equals, value = text.partition("=")

@@ -23,6 +23,7 @@ Row = tuple[str, str, str]
 TABLE: Mapping[str, Row] = {
     "build": ("build", BUILD, "Start a build"),
     "logs": ("logs", BUILD, "Show what the steps of a build said"),
+    "explain": ("explain", BUILD, "Say why steps of a build were not cached"),
     "dockerfile parse": ("dockerfile_parse", BUILD, "Show the instructions of a Dockerfile and where they stand"),
     "images": ("images", IMAGES, "List the images in Trimaran's store"),
     "push": ("push", IMAGES, "Push an image of the store to its registry"),

@@ -10,7 +10,7 @@ from trimaran.sources.given import AgentSource, SecretSource
 
 
 def secrets(texts: Sequence[str]) -> tuple[SecretSource, ...]:
-    """`id=NAME[,type=file|env][,src=PATH][,env=VARIABLE]`; the last one of an id counts."""
+    """`id=NAME[,type=file|env][,src=PATH][,env=VARIABLE][,cache-key=hash]`; the last one of an id counts."""
     found = {source.id: source for source in map(_secret, texts)}
     return tuple(found.values())
 
@@ -22,6 +22,7 @@ def _secret(text: str) -> SecretSource:
     path = given.text("src") or given.text("source")
     given.text("source")
     variable = given.text("env")
+    in_key = given.choice("cache-key", ("", "hash"), "") == "hash"
     given.finish("a secret")
     if not identifier:
         raise UsageError(f'read --secret "{text}": no id', hint="write --secret id=NAME,src=FILE or …,env=VARIABLE")
@@ -31,7 +32,7 @@ def _secret(text: str) -> SecretSource:
         path = identifier
     if path and variable:
         raise UsageError(f'read --secret "{text}": both a file and a variable', hint="give src=FILE or env=VARIABLE")
-    return SecretSource(identifier, path, variable)
+    return SecretSource(identifier, path, variable, in_key)
 
 
 def agents(texts: Sequence[str]) -> tuple[AgentSource, ...]:

@@ -14,10 +14,11 @@ from trimaran.cli import commands
 from trimaran.cli import help as pages
 from trimaran.cli.invocation import Invocation, read
 from trimaran.cli.options import BUILDER, DEBUG, Command, FlagError, HelpAsked, Values, parse
-from trimaran.errors import Cancelled, NotFound, TrimaranError, Unsupported, UsageError
+from trimaran.errors import Cancelled, NotCached, NotFound, TrimaranError, Unsupported, UsageError
 
 OK = 0
 FAILED = 1
+NOT_CACHED = 3
 INTERNAL = 100
 EXHAUSTED = 102
 BAD_FLAG_IN_PLUGIN = 125
@@ -189,6 +190,8 @@ def report(error: TrimaranError, *, debug: bool) -> int:
     sys.stderr.write(f"ERROR: {error.message}\n")
     if error.hint:
         sys.stderr.write(f"hint: {error.hint}\n")
+    if isinstance(error, NotCached):
+        return NOT_CACHED
     return INTERRUPTED if isinstance(error, Cancelled) else FAILED
 
 

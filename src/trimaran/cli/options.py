@@ -36,6 +36,8 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
     environment: str = ""
     #: Words offered by completion.
     choices: tuple[str, ...] = ()
+    #: What the flag says without `=VALUE` ("": it needs a value).
+    bare: str = ""
     hidden: bool = False
     #: Accepted, without effect, with this note on stderr ("" none).
     ignored: bool = False
@@ -200,8 +202,8 @@ def _long(values: Values, table: dict[str, Flag], word: str, argv: Sequence[str]
             raise HelpAsked
         raise FlagError(f"unknown flag: --{name}", hint=_nearest_flag(name, table))
     if not equals:
-        if flag.kind == "bool":
-            text = "true"
+        if flag.kind == "bool" or flag.bare:
+            text = flag.bare or "true"
         elif position < len(argv):
             text = argv[position]
             position += 1

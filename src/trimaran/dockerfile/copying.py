@@ -67,6 +67,7 @@ def _step(state: StageState, item: Copy, target: Target, op: Op, inputs: list[Dr
         platform=state.platform,
         where=item.node.where,
         ignore_cache=state.ignore_cache,
+        place=state.place,
     )
 
 

@@ -157,6 +157,7 @@ def _workdir(state: StageState, item: Workdir, target: Target) -> None:
             name=step_name(state, name, prefixed=target.prefixed, platform=state.platform, env=state.env),
             platform=state.platform,
             where=item.node.where,
+            place=state.place,
         )
     _record(state, target, f"WORKDIR {state.cwd}", layer=made)
 

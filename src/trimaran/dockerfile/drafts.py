@@ -54,9 +54,18 @@ class Drafts:
         where: Location | None = None,
         ignore_cache: bool = False,
         command: str = "",
+        place: str = "",
+        arguments: tuple[str, ...] = (),
     ) -> Draft:
         description = (("com.docker.dockerfile.v1.command", command),) if command else ()
-        hints = Hints(name=name, ignore_cache=ignore_cache, where=where, description=description)
+        hints = Hints(
+            name=name,
+            ignore_cache=ignore_cache,
+            where=where,
+            description=description,
+            place=place,
+            arguments=arguments,
+        )
         draft = Draft(op, inputs, platform, hints)
         self._all.append(draft)
         return draft

@@ -67,6 +67,8 @@ def add_run(state: StageState, command: Command, item: Run, target: Target, prox
         where=item.node.where,
         ignore_cache=state.ignore_cache,
         command=item.node.code,
+        place=state.place,
+        arguments=tuple(dict.fromkeys(arg.name for arg in state.args)),
     )
     text = " ".join([*_used_args(state.args, state.env), *arguments])
     state.image.add_history(f"RUN {text} # buildkit", layer=True, created=target.created)

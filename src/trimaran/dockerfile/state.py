@@ -77,6 +77,11 @@ class StageState:
         self.total = int(self.base_name != "scratch" and self.base is None)
         self.total += sum(isinstance(command.instruction, (Copy, Run, Workdir)) for command in self.commands)
 
+    @property
+    def place(self) -> str:
+        """Of the step that was named last."""
+        return f"{self.name}/{self.index}"
+
     def set_env(self, name: str, value: str) -> None:
         """The last set comes last, as LLB's environment lists have it."""
         self.env.pop(name, None)

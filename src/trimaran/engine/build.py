@@ -9,13 +9,14 @@ from trimaran.engine.bridge import EngineBridge
 from trimaran.engine.engine import Engine
 from trimaran.engine.history import BuildLog
 from trimaran.engine.request import BuildOutcome, BuildRequest
-from trimaran.errors import NotFound
+from trimaran.errors import NotFound, UsageError
 from trimaran.events import Sink
 from trimaran.exporters.assemble import Exportable
 from trimaran.exporters.context import ExportContext, Exported
 from trimaran.exporters.table import export
 from trimaran.graph.frontend import FrontendResult, Frontends
-from trimaran.solver.protocols import Result
+from trimaran.graph.vertex import Edge
+from trimaran.solver.protocols import Explainer, Result
 from trimaran.solver.solver import Solver
 from trimaran.sources.given import Client
 from trimaran.sources.lock import Lock
@@ -56,6 +57,7 @@ async def build(
             index=engine.store.records,
             results=StoreResults(engine.store),
             sink=tell,
+            explainer=lambda: _explainer(request, engine, tell),
         )
         bridge = EngineBridge(solver=solver, context=context, resolver=resolver, sink=tell)
         made = await frontends[request.frontend_name](request.frontend, bridge)
@@ -66,8 +68,28 @@ async def build(
             return await _export(request, _exporting(request, engine, made, results, now, tell, docker))
 
         edges = [built.edge for built in made.built if built.edge is not None]
+        if request.fail_on_miss:
+            _check_stages(request.fail_on_miss, edges)
         exported = await solver.need(edges, use)
         return _outcome(exported, log, solver, lock)
+
+
+def _check_stages(stages: tuple[str, ...], edges: list[Edge]) -> None:
+    """A stage that no step is of would pass whatever happens."""
+    from trimaran.solver.plan import reachable
+    from trimaran.spelling import unknown
+
+    known = {vertex.hints.place.rpartition("/")[0] for vertex in reachable(edges) if vertex.hints.place}
+    for stage in stages:
+        if stage != "*" and stage not in known:
+            message, hint = unknown("stage", stage, sorted(known - {""}))
+            raise UsageError(f"--fail-on-miss={stage}: {message}", hint=hint)
+
+
+def _explainer(request: BuildRequest, engine: Engine, sink: Sink) -> Explainer:
+    from trimaran.engine import explain
+
+    return explain.Explainer(engine.store, request.scope, engine.host, sink, request.fail_on_miss)
 
 
 async def _export(request: BuildRequest, context: ExportContext) -> list[Exported]:
@@ -106,7 +128,16 @@ def _step_context(
     folders = _Folders(dict(request.folders))
     return StepContext(
         store=engine.store,
-        sources=Sources(engine.store, engine.registry, resolver, folders, client, lock, offline=request.offline),
+        sources=Sources(
+            engine.store,
+            engine.registry,
+            resolver,
+            folders,
+            client,
+            lock,
+            offline=request.offline,
+            context_mode=request.context_mode,
+        ),
         sandbox=lambda: engine.sandbox(request.entitlements),
         slots=engine.slots,
         now=now,

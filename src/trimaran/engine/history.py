@@ -35,6 +35,10 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     execution: str = ""
     logged: bool = False
+    place: str = ""
+    platform: str = ""
+    key: str = ""
+    """Of its cache record."""
 
 
 class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +108,9 @@ class BuildLog:
             error=event.error,
             execution=event.execution,
             logged=event.digest in self._logs,
+            place=event.place,
+            platform=event.platform,
+            key=str(event.key),
         )
 
     def _log_file(self, digest: Digest) -> Any:

@@ -8,7 +8,7 @@ from trimaran.digest import Digest
 from trimaran.exporters.options import Output
 from trimaran.graph.frontend import FrontendRequest
 from trimaran.oci.descriptor import Descriptor
-from trimaran.sources.given import AgentSource, SecretSource
+from trimaran.sources.given import AgentSource, ContextMode, SecretSource
 from trimaran.sources.lock import LockEntry, LockRequest
 
 
@@ -29,6 +29,20 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     lock: LockRequest = LockRequest()
     offline: bool = False
     """Sources are taken from this machine alone; outputs go where they are named."""
+    context_mode: ContextMode = "exact"
+    fail_on_miss: tuple[str, ...] = ()
+    """Stages in which no step may run: all has to be cached; `*` is any."""
+
+    @property
+    def scope(self) -> str:
+        """Names the build file, so that its steps can be found again after an edit.
+
+        A file from elsewhere (standard input, another folder) is named by its context.
+        """
+        folders = dict(self.folders)
+        context = self.frontend.context_url or folders.get("context", "")
+        inside, beside, folder = folders.get("dockerfile", "").partition(context)
+        return "\0".join([context, folder if beside and not inside else "", self.frontend.filename])
 
 
 class BuildOutcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,10 @@ class Hints(msgspec.Struct, frozen=True, kw_only=True):
     where: Location | None = None
     progress_group: ProgressGroup | None = None
     description: tuple[tuple[str, str], ...] = ()
+    place: str = ""
+    """Stage and number of the step in its build file: the same across edits of what it does."""
+    arguments: tuple[str, ...] = ()
+    """Which of a process's variables are build arguments."""
 
 
 class Edge:

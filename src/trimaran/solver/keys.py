@@ -12,16 +12,15 @@ from collections.abc import Iterable
 from trimaran.digest import Digest
 from trimaran.solver.protocols import KeyInput
 
-_GENERATION = b"trimaran.key.1"
+_GENERATION = b"trimaran.key.2"
 """Changes when the meaning of keys changes, so that results of an older meaning are never found."""
 
 
 def key_of(op: Digest, reads: Iterable[KeyInput]) -> Digest:
-    """Unambiguous: every field goes in behind its length."""
+    """Unambiguous: every field goes in behind its length. What each read is of, the op says: they come in its order."""
     hasher = hashlib.sha256(_GENERATION)
     _feed(hasher, op)
     for read in reads:
-        _feed(hasher, read.name)
         _feed(hasher, read.value)
     return Digest.of_hash(hasher)
 

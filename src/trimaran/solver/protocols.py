@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
@@ -11,6 +11,7 @@ import msgspec
 from trimaran.digest import Digest
 from trimaran.errors import NotFound
 from trimaran.events import Progress
+from trimaran.graph.vertex import Vertex
 
 
 class Result(Protocol):
@@ -21,10 +22,12 @@ class Result(Protocol):
 
 
 class KeyInput(msgspec.Struct, frozen=True, array_like=True):
-    """One thing a step reads: its name for people ("rootfs", "context: src") and the id of what it is now."""
+    """One thing a step reads: its name for people ("copy 0: src"), which is not in the key, and what it is now."""
 
     name: str
     value: str
+    number: int = -1
+    """Of the vertex's input it is of; -1: of none."""
 
 
 class Aspect(msgspec.Struct, frozen=True, array_like=True):
@@ -117,6 +120,40 @@ class Step(Protocol):
 
     async def run(self, inputs: Sequence[Result], progress: Progress) -> tuple[Result, ...]:
         """Do it: one result per output. Cancellation leaves nothing behind."""
+        ...
+
+
+class Miss(msgspec.Struct, frozen=True, kw_only=True):
+    """A step that has to run, as asked of an `Explainer`."""
+
+    vertex: Vertex
+    key: Digest
+    op: Digest
+    reads: tuple[KeyInput, ...]
+    step: Step
+    inputs: Sequence[Result]
+    graph: Collection[Vertex]
+    """All vertices of the build so far."""
+    broken: str | None = None
+    """There was a record in this store ("") or in a shared cache (its name), but what it promises is gone."""
+
+
+class Accounted(msgspec.Struct, frozen=True):
+    """The account to keep in the step's record, and the pages of its lists."""
+
+    account: Account | None = None
+    pages: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class Explainer(Protocol):
+    """Is told of misses alone: a build that hits everywhere never asks it."""
+
+    async def missed(self, miss: Miss) -> Accounted:
+        """Before the step runs. Whatever it raises fails the step."""
+        ...
+
+    def adopted(self, vertex: Vertex) -> None:
+        """The step ran, and gave what it had given before."""
         ...
 
 

@@ -20,7 +20,18 @@ from trimaran.errors import NotFound, TrimaranError, located
 from trimaran.events import Progress, Sink, VertexEvent
 from trimaran.graph.vertex import Edge, Vertex
 from trimaran.solver.plan import Plan, reachable, readers
-from trimaran.solver.protocols import CacheRecord, Index, KeyInput, Result, ResultGone, Results, Step
+from trimaran.solver.protocols import (
+    Accounted,
+    CacheRecord,
+    Explainer,
+    Index,
+    KeyInput,
+    Miss,
+    Result,
+    ResultGone,
+    Results,
+    Step,
+)
 
 T = TypeVar("T")
 
@@ -35,8 +46,21 @@ class _Forgotten(Exception):
 class Solver:
     """One build's view of its graph: results by vertex, shared by all requests of that build."""
 
-    def __init__(self, *, make_step: Callable[[Vertex], Step], index: Index, results: Results, sink: Sink) -> None:
+    def __init__(
+        self,
+        *,
+        make_step: Callable[[Vertex], Step],
+        index: Index,
+        results: Results,
+        sink: Sink,
+        explainer: Callable[[], Explainer] | None = None,
+    ) -> None:
+        """`explainer` is asked for one at the first miss."""
         self._make_step = make_step
+        self._make_explainer = explainer
+        self._explainer: Explainer | None = None
+        self._broken: dict[Digest, str] = {}
+        """Vertices whose record promised what is gone, and where that record was (`Miss.broken`)."""
         self._index = index
         self._results = results
         self._sink = sink
@@ -115,7 +139,7 @@ class Solver:
         from trimaran.solver.keys import key_of
 
         reads = await step.reads(inputs)
-        key = key_of(step.op, reads)
+        key = work.key = key_of(step.op, reads)
         if not vertex.hints.ignore_cache:
             found = self._look_up(vertex, key)
             if found is not None:
@@ -129,9 +153,29 @@ class Solver:
                 work.cached = True
                 self.cached += 1
                 return again
+            known = await self._explain(vertex, step, key, reads, inputs)
             results = await work.run(step, inputs)
             self.executed += 1
-            return await self._remember(vertex, step.op, key, reads, results, (time.time_ns() - before) / 1e9)
+            return await self._remember(vertex, step.op, key, reads, results, (time.time_ns() - before) / 1e9, known)
+
+    async def _explain(
+        self, vertex: Vertex, step: Step, key: Digest, reads: tuple[KeyInput, ...], inputs: Sequence[Result]
+    ) -> Accounted:
+        if self._make_explainer is None:
+            return Accounted()
+        if self._explainer is None:
+            self._explainer = self._make_explainer()
+        miss = Miss(
+            vertex=vertex,
+            key=key,
+            op=step.op,
+            reads=reads,
+            step=step,
+            inputs=inputs,
+            graph=self._vertices.values(),
+            broken=self._broken.get(vertex.digest),
+        )
+        return await self._explainer.missed(miss)
 
     def _look_up(self, vertex: Vertex, key: Digest) -> tuple[Result, ...] | None:
         record = self._index.find(key)
@@ -140,6 +184,7 @@ class Solver:
         results = self._results.restore(record)
         if results is None:
             self._index.drop(key)
+            self._broken[vertex.digest] = ""
             return None
         self._records[vertex.digest] = record
         return results
@@ -152,10 +197,13 @@ class Solver:
         reads: tuple[KeyInput, ...],
         results: tuple[Result, ...],
         seconds: float,
+        known: Accounted,
     ) -> tuple[Result, ...]:
         earlier = self._index.nearest(op)
         if earlier is not None:
-            results = await self._results.adopt(earlier, results)
+            ran, results = results, await self._results.adopt(earlier, results)
+            if ran != results and self._explainer is not None:
+                self._explainer.adopted(vertex)
         record = CacheRecord(
             key=key,
             op=op,
@@ -164,8 +212,9 @@ class Solver:
             description=vertex.hints.name,
             created=time.time_ns(),
             seconds=seconds,
+            account=known.account,
         )
-        self._index.save(record)
+        self._index.save(record, known.pages)
         self._records[vertex.digest] = record
         return results
 
@@ -189,6 +238,7 @@ class Solver:
             record = self._records.pop(digest, None)
             if record is not None and digest in makers:
                 self._index.drop(record.key)
+                self._broken[digest] = ""
         self._vanished.update(makers)
         for maker in makers:
             if self._vanished[maker] > _RERUNS:
@@ -214,6 +264,7 @@ class _Work:
 
     def __init__(self, vertex: Vertex, step: Step, sink: Sink) -> None:
         self.cached = False
+        self.key = ""
         self._vertex = vertex
         self._step = step
         self._sink = sink
@@ -242,6 +293,7 @@ class _Work:
                 error=_words(error),
                 execution=execution,
                 emulated=self._ran if execution == "emulated" else 0,
+                key=self.key,
             )
         )
 
@@ -272,6 +324,7 @@ def _event(
     error: str = "",
     execution: str = "",
     emulated: int = 0,
+    key: str = "",
 ) -> VertexEvent:
     return VertexEvent(
         digest=vertex.digest,
@@ -284,6 +337,9 @@ def _event(
         progress_group=vertex.hints.progress_group,
         execution=execution,
         emulated=emulated,
+        place=vertex.hints.place,
+        platform=vertex.constraints.platform.format_all() if vertex.constraints.platform else "",
+        key=key,
     )
 
 

@@ -1,17 +1,20 @@
 """What a build's client gives beside folders: secrets and ssh agents. Values say where they are, protocols bring them.
 
-Law: a secret's bytes are asked for when a step starts and held no longer than it runs; they enter no key, event or
-error.
+Law: a secret's bytes are asked for when a step starts and held no longer than it runs; they enter no key (but as a hash
+with a key of the store's own, where the client asked for that), event or error.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
 if TYPE_CHECKING:
     import asyncio
+
+ContextMode = Literal["exact", "git"]
+"""What of the files of local contexts counts: mode and owner as they are, or as git would check them out."""
 
 SECRET_LIMIT = 500 << 10
 """Bytes a secret may have (BuildKit's limit)."""
@@ -23,6 +26,8 @@ class SecretSource(msgspec.Struct, frozen=True):
     id: str
     path: str = ""
     variable: str = ""
+    in_key: bool = False
+    """A keyed hash of it is in the cache keys of the steps that use it; else it is in no key."""
 
 
 class AgentSource(msgspec.Struct, frozen=True):
@@ -35,6 +40,10 @@ class AgentSource(msgspec.Struct, frozen=True):
 class Secrets(Protocol):
     async def get(self, identifier: str) -> bytes | None:
         """The secret, at most SECRET_LIMIT bytes; None when the client gives none of that id."""
+        ...
+
+    def in_key(self, identifier: str) -> bool:
+        """Whether another secret means running again what uses it (`cache-key=hash`)."""
         ...
 
 
@@ -54,6 +63,10 @@ class Nothing:
     async def get(self, identifier: str) -> bytes | None:
         del identifier
         return None
+
+    def in_key(self, identifier: str) -> bool:
+        del identifier
+        return False
 
     async def check(self, identifier: str) -> bool:
         del identifier

@@ -19,9 +19,10 @@ from trimaran.linux.paths import open_beneath
 from trimaran.patterns import find_last
 from trimaran.platforms import Platform
 from trimaran.sources import LocalFiles
+from trimaran.sources.given import ContextMode
 from trimaran.sources.wanted import Wanted
 from trimaran.spelling import nearest
-from trimaran.store.entries import FILE, EntryList, Origin
+from trimaran.store.entries import FILE, FOLDER, HARDLINK, Entry, EntryList, Origin
 from trimaran.store.folder import Folder, FolderFile, StatKey
 from trimaran.store.stat_cache import StatCache, hash_folder_files
 from trimaran.store.tree import Tree
@@ -92,8 +93,9 @@ class Scanned(msgspec.Struct, frozen=True):
 
 
 class LocalSource:
-    def __init__(self, files: LocalFiles, stat_cache: StatCache) -> None:
+    def __init__(self, files: LocalFiles, stat_cache: StatCache, mode: ContextMode = "exact") -> None:
         self._files = files
+        self._mode = mode
         self._stat_cache = stat_cache
 
     async def fetch(self, op: SourceOp, platform: Platform | None, progress: Progress) -> Scanned:
@@ -107,12 +109,33 @@ class LocalSource:
         folder = Folder(self._files.folder(name))
         with progress.task(f"transferring {name}:") as task:
             entries, stats = await aio.in_thread(_scan, folder, wanted)
+            if self._mode == "git":
+                entries = as_checked_out(entries)
             task.add(sum(entry.size for entry in entries if entry.kind == FILE))
         return Scanned(LocalRoot(folder, entries, stats, self._stat_cache, exclude))
 
 
 def _list(attrs: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(msgspec.json.decode(attrs[name])) if attrs.get(name) else ()
+
+
+def as_checked_out(entries: EntryList) -> EntryList:
+    """What of headers git keeps: whether the owner may execute a file. Owners are those of any context already."""
+    return EntryList(
+        tuple(
+            entry
+            if entry.kind not in _IN_GIT
+            else msgspec.structs.replace(entry, mode=0o755 if _is_executable(entry) else 0o644, xattrs=())
+            for entry in entries
+        )
+    )
+
+
+_IN_GIT = frozenset({FILE, FOLDER, HARDLINK})
+
+
+def _is_executable(entry: Entry) -> bool:
+    return entry.kind == FOLDER or bool(entry.mode & 0o100)
 
 
 def _scan(cancel: aio.Cancel, folder: Folder, wanted: Wanted) -> tuple[EntryList, dict[str, StatKey]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from trimaran.registry.client import Registry
 from trimaran.sources import LocalFiles, Source
-from trimaran.sources.given import Client
+from trimaran.sources.given import Client, ContextMode
 from trimaran.sources.lock import Lock
 from trimaran.sources.resolver import ImageResolver
 from trimaran.store.store import Store
@@ -25,6 +25,7 @@ class Sources(Mapping[str, Source]):
         lock: Lock | None = None,
         *,
         offline: bool = False,
+        context_mode: ContextMode = "exact",
     ) -> None:
         self._store = store
         self._registry = registry
@@ -33,6 +34,7 @@ class Sources(Mapping[str, Source]):
         self._client = client
         self._lock = lock or Lock()
         self._offline = offline
+        self._context_mode: ContextMode = context_mode
         self._made: dict[str, Source] = {}
         self._makers: dict[str, Callable[[], Source]] = {
             "docker-image": self._image,
@@ -62,7 +64,7 @@ class Sources(Mapping[str, Source]):
     def _local(self) -> Source:
         from trimaran.sources.local import LocalSource
 
-        return LocalSource(self._files, self._store.stat_cache)
+        return LocalSource(self._files, self._store.stat_cache, self._context_mode)
 
     def _git(self) -> Source:
         from trimaran.sources.git import GitSource

@@ -21,9 +21,9 @@ from trimaran.platforms import Platform
 from trimaran.solver.protocols import KeyInput, Result
 from trimaran.steps.context import StepContext
 from trimaran.steps.identity import exec_op_identity
-from trimaran.steps.mounts import ROOT, hold_caches, is_shared_memory, prepare, reads
+from trimaran.steps.mounts import ROOT, hold_caches, is_shared_memory, prepare, reads, secret_reads
 from trimaran.steps.users import Identity, exec_identity
-from trimaran.store.entries import EMPTY
+from trimaran.store.entries import EMPTY, EntryList
 from trimaran.store.rootfs import MountedRootfs, Rootfs
 
 CROSS = "->"
@@ -53,8 +53,18 @@ class ExecStep:
     async def reads(self, inputs: Sequence[Result]) -> tuple[KeyInput, ...]:
         """The id of the root it runs on, of which it may read anything, and what is shown of the other inputs."""
         roots = sorted({mount.input for mount in self._op.mounts if mount.dest == ROOT and mount.input >= 0})
-        own = [KeyInput(f"rootfs {number}", inputs[number].id) for number in roots]
-        return (*own, *await reads(self._op, inputs, self._context))
+        own = [KeyInput(f"rootfs {number}", inputs[number].id, number) for number in roots]
+        secret = await secret_reads(self._op, self._context)
+        return (*own, *await reads(self._op, inputs, self._context), *secret)
+
+    async def lists(self, inputs: Sequence[Result]) -> dict[int, EntryList]:
+        """What `reads` read file by file, by its number there."""
+        from trimaran.steps.mounts import lists
+
+        read = await self.reads(inputs)
+        first = sum(part.name.startswith("rootfs ") for part in read)
+        found = await lists(self._op, inputs, self._context)
+        return {first + number: each for number, each in enumerate(found) if each is not None}
 
     async def run(self, inputs: Sequence[Result], progress: Progress) -> tuple[Result, ...]:
         from trimaran.steps.staging import staged

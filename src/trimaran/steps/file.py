@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trimaran import aio
 from trimaran.digest import Digest
 from trimaran.errors import NotFound
 from trimaran.events import Progress
@@ -21,7 +22,7 @@ from trimaran.steps.modes import parse_mode
 from trimaran.steps.unpack import NEW_FOLDER_MODE, Unpacked, unpack_archive
 from trimaran.steps.users import group_id, user_id
 from trimaran.steps.views import View
-from trimaran.store.entries import FILE, FOLDER, SYMLINK, Entry
+from trimaran.store.entries import FILE, FOLDER, SYMLINK, Entry, EntryList
 from trimaran.store.folder import Inline
 from trimaran.store.rootfs import Rootfs
 
@@ -44,14 +45,32 @@ class FileStep:
         self.op = file_op_identity(self._op)
 
     async def reads(self, inputs: Sequence[Result]) -> tuple[KeyInput, ...]:
-        read = [KeyInput(f"rootfs {number}", inputs[number].id) for number in sorted(self._written_on())]
-        for position, action in enumerate(self._op.actions):
-            if isinstance(action.work, CopyAction) and 0 <= action.secondary_input < self._count:
-                view = await self._context.view(inputs[action.secondary_input])
-                chosen = _chosen(view, action.work)
-                contents = await view.digests(select.files(view.tree, chosen))
-                read.append(KeyInput(f"copy {position}: {action.work.src}", select.digest(view.tree, chosen, contents)))
+        read = [KeyInput(f"rootfs {number}", inputs[number].id, number) for number in sorted(self._written_on())]
+        for position, (number, work) in enumerate(self._copies()):
+            view = await self._context.view(inputs[number])
+            chosen = _chosen(view, work)
+            contents = await view.digests(select.files(view.tree, chosen))
+            value = select.digest(view.tree, chosen, contents, folders_named=not work.dir_copy_contents)
+            read.append(KeyInput(f"copy {position}: {select.clean(work.src)}", value, number))
         return tuple(read)
+
+    async def lists(self, inputs: Sequence[Result]) -> dict[int, EntryList]:
+        """What `reads` read file by file, by its number there."""
+        found = {}
+        for position, (number, work) in enumerate(self._copies(), len(self._written_on())):
+            view = await self._context.view(inputs[number])
+            chosen = _chosen(view, work)
+            contents = await view.digests(select.files(view.tree, chosen))
+            found[position] = await aio.in_thread(select.listed, view.tree, chosen, contents)
+        return found
+
+    def _copies(self) -> list[tuple[int, CopyAction]]:
+        """Copies from an input of the op, with its number."""
+        return [
+            (action.secondary_input, action.work)
+            for action in self._op.actions
+            if isinstance(action.work, CopyAction) and 0 <= action.secondary_input < self._count
+        ]
 
     async def run(self, inputs: Sequence[Result], progress: Progress) -> tuple[Result, ...]:
         states: list[_State] = []

@@ -25,12 +25,16 @@ from trimaran.platforms import Platform
 
 
 def exec_op_identity(op: ExecOp, platform: Platform | None) -> Digest:
+    given = [platform.os, platform.architecture, platform.variant] if platform else []
+    return _digest(b"exec", comparable_exec(op), given)
+
+
+def comparable_exec(op: ExecOp) -> ExecOp:
+    """Without what does not decide the result."""
     meta = msgspec.structs.replace(
         op.meta, proxy_env=(), extra_hosts=tuple(HostIP(host.host, "") for host in op.meta.extra_hosts)
     )
-    mounts = tuple(_mount(mount) for mount in op.mounts)
-    plain = msgspec.structs.replace(op, meta=meta, mounts=mounts)
-    return _digest(b"exec", plain, [platform.os, platform.architecture, platform.variant] if platform else [])
+    return msgspec.structs.replace(op, meta=meta, mounts=tuple(_mount(mount) for mount in op.mounts))
 
 
 def file_op_identity(op: FileOp) -> Digest:
@@ -38,9 +42,14 @@ def file_op_identity(op: FileOp) -> Digest:
     for action in op.actions:
         work = action.work
         if isinstance(work, CopyAction):
-            work = msgspec.structs.replace(work, src="")
+            work = without_source(work)
         actions.append(msgspec.structs.replace(action, work=work))
     return _digest(b"file", FileOp(tuple(actions)), [])
+
+
+def without_source(work: CopyAction) -> CopyAction:
+    """What is at the source is read (`select.digest`): its path says nothing more."""
+    return msgspec.structs.replace(work, src="")
 
 
 def plain_identity(kind: bytes, op: Op) -> Digest:

@@ -60,14 +60,55 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def reads(op: ExecOp, inputs: Sequence[Result], context: StepContext) -> list[KeyInput]:
-    """Of each mounted input the content of what is shown (reference §4.2); of a whole root its id, as of "/"."""
+    """Of each mount the content of what is shown (reference §4.2); of a whole root its id, as of "/".
+
+    In the order of mounts: which is shown where matters.
+    """
     found: dict[tuple[int, str], str] = {}
+    read = []
     for mount in op.mounts:
-        place = (mount.input, select.clean(mount.selector))
-        if mount.dest == ROOT or mount.input < 0 or place in found:
+        if mount.dest == ROOT or mount.input < 0:
             continue
-        found[place] = await _content(inputs[mount.input], place[1], context)
-    return [KeyInput(f"mount {number}: /{path}", value) for (number, path), value in sorted(found.items())]
+        number, path = place = (mount.input, select.clean(mount.selector))
+        if place not in found:
+            found[place] = await _content(inputs[number], path, context)
+        read.append(KeyInput(f"mount {mount.dest}: {path}", found[place], number))
+    return read
+
+
+async def secret_reads(op: ExecOp, context: StepContext) -> list[KeyInput]:
+    """Of secrets that were given with `cache-key=hash`: a keyed hash, so that nobody can try values on a record."""
+    ids = {mount.secret.id for mount in op.mounts if mount.secret is not None} | {each.id for each in op.secret_env}
+    asked = sorted(identifier for identifier in ids if context.secrets.in_key(identifier))
+    if not asked:
+        return []
+    import hashlib
+    import hmac
+
+    key = context.store.secret_key()
+    read = []
+    for identifier in asked:
+        value = await context.secrets.get(identifier)
+        said = f"{identifier}\0".encode() + (value or b"")
+        read.append(KeyInput(f"secret {identifier}", hmac.new(key, said, hashlib.sha256).hexdigest()))
+    return read
+
+
+async def lists(op: ExecOp, inputs: Sequence[Result], context: StepContext) -> list[EntryList | None]:
+    """What `reads` read, file by file; None of whole roots."""
+    found: list[EntryList | None] = []
+    for mount in op.mounts:
+        if mount.dest == ROOT or mount.input < 0:
+            continue
+        result, path = inputs[mount.input], select.clean(mount.selector)
+        if not path and isinstance(result, Rootfs):
+            found.append(None)
+            continue
+        view = await context.view(result)
+        chosen = [_source(view, path)]
+        contents = await view.digests(select.files(view.tree, chosen))
+        found.append(await aio.in_thread(select.listed, view.tree, chosen, contents))
+    return found
 
 
 async def _content(result: Result, path: str, context: StepContext) -> str:

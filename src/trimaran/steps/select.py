@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
+from trimaran.aio import Cancel
 from trimaran.digest import Digest
 from trimaran.errors import NotFound
 from trimaran.graph.ops import CopyAction
 from trimaran.patterns import GlobError, glob_match
-from trimaran.store.entries import FILE, FOLDER, Entry
+from trimaran.store.entries import FILE, FOLDER, Entry, EntryList, order
 from trimaran.store.tree import Tree
 
 
@@ -143,18 +144,47 @@ def files(tree: Tree, chosen: list[Source]) -> list[str]:
     return paths
 
 
-def digest(tree: Tree, chosen: list[Source], contents: Mapping[str, str]) -> Digest:
-    """Of all that a copy of `chosen` depends on: names, headers but times, links, xattrs, contents."""
+def digest(tree: Tree, chosen: list[Source], contents: Mapping[str, str], *, folders_named: bool = False) -> Digest:
+    """Of all that a copy of `chosen` depends on: names, headers but times, links, xattrs, contents.
+
+    `folders_named`: a source folder is copied itself, under its name, not what is in it.
+    """
     hasher = hashlib.sha256()
     heads: _Heads = {}
     for source in chosen:
-        _feed(hasher, source.name if source.entry.kind != FOLDER else "", source.entry, contents, heads)
+        _feed(
+            hasher, source.name if folders_named or source.entry.kind != FOLDER else "", source.entry, contents, heads
+        )
         if source.entry.kind == FOLDER:
             for relative, entry in below(tree, source):
                 _feed(hasher, relative, entry, contents, heads)
         hasher.update(b"\1")
     return Digest.of_hash(hasher)
 
+
+def listed(cancel: Cancel, tree: Tree, chosen: list[Source], contents: Mapping[str, str]) -> EntryList:
+    """The same, path by path, to be compared with what another copy read: without times and sizes, digests cut short.
+
+    Paths are those of the source's root.
+    """
+    found: dict[str, Entry] = {}
+    for source in chosen:
+        cancel.check()
+        found[source.followed] = source.entry
+        if source.entry.kind == FOLDER:
+            found.update((entry.path, entry) for _, entry in below(tree, source))
+    return EntryList(
+        tuple(
+            msgspec.structs.replace(
+                found[path], path=path, mtime=0, size=0, digest=contents.get(path, "").rpartition(":")[2][:_SHORT]
+            )
+            for path in sorted(found, key=order)
+        )
+    )
+
+
+_SHORT = 16
+"""Hex digits of a content digest that tell that a file is another."""
 
 _Heads = dict[tuple[str, int, int, int, int, int], bytes]
 """Kind, mode, owner and device numbers as they are hashed: most files of a tree have the same."""

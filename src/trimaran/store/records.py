@@ -49,6 +49,10 @@ class Records:
             self._last_use.bump(RECORD, key)
         return record
 
+    def peek(self, key: Digest) -> CacheRecord | None:
+        """As `find`, but looking is no use."""
+        return self._look(key)
+
     def _look(self, key: Digest) -> CacheRecord | None:
         waiting = self._pending.get(key)
         if waiting is not None:
@@ -61,6 +65,25 @@ class Records:
         if waiting is not None:
             return waiting
         row = self._database.row("SELECT key, body FROM records WHERE op=? ORDER BY created DESC LIMIT 1", (op,))
+        return None if row is None else self._decode(row[0], row[1])
+
+    def alike(self, op: Digest, most: int = 20) -> list[CacheRecord]:
+        """The latest records of the same op, latest first, as far as they are written."""
+        rows = self._database.query(
+            "SELECT key, body FROM records WHERE op=? ORDER BY created DESC LIMIT ?", (op, most)
+        )
+        return [record for key, body in rows if (record := self._decode(key, body)) is not None]
+
+    def knows(self, scope: str, *, before: int) -> bool:
+        """Whether anything whose place begins with the word `scope` was recorded before then (ns)."""
+        sql = "SELECT 1 FROM records WHERE place>=? AND place<? AND created<? LIMIT 1"
+        return self._database.row(sql, (f"{scope} ", f"{scope}!", before)) is not None
+
+    def latest_at(self, place: str, *, before: int) -> CacheRecord | None:
+        """The latest record of whatever stood at `place` of a build file and was made `before` (ns)."""
+        row = self._database.row(
+            "SELECT key, body FROM records WHERE place=? AND created<? ORDER BY created DESC LIMIT 1", (place, before)
+        )
         return None if row is None else self._decode(row[0], row[1])
 
     def save(self, record: CacheRecord, pages: Sequence[tuple[bytes, bytes]] = ()) -> None:

@@ -63,6 +63,12 @@ class Store:
 
         return CacheMounts(self.root, self.database, self.pins, self.last_use)
 
+    def secret_key(self) -> bytes:
+        """For hashes of what must not be guessed from the store's records."""
+        from trimaran.store.secret_key import secret_key
+
+        return secret_key(self.root)
+
     async def sync(self) -> None:
         """Make durable what this build left: called once, before success is reported. One syncfs, if any is needed."""
         await self.layers.flush()

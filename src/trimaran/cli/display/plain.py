@@ -23,7 +23,7 @@ _ERROR_LINES = 10
 class Plain:
     """The plain display of one build."""
 
-    __slots__ = ("_banner", "_current", "_numbers", "_shown_statuses", "_since", "_warned", "trace")
+    __slots__ = ("_banner", "_current", "_noted", "_numbers", "_shown_statuses", "_since", "_warned", "trace")
 
     def __init__(self, banner: str = "") -> None:
         self.trace = Trace()
@@ -34,6 +34,7 @@ class Plain:
         """When the news of a vertex that nobody has seen yet began."""
         self._shown_statuses: dict[tuple[int, str], StatusEvent] = {}
         self._warned: dict[VertexState, int] = {}
+        self._noted: dict[VertexState, int] = {}
 
     def update(self, events: Iterable[Event], now: int) -> str:
         self.trace.apply(events)
@@ -103,6 +104,8 @@ class Plain:
             self._change(out, vertex)
         head = f"#{self._numbers[vertex]} "
         body: list[str] = []
+        body.extend(f"{head}{note}\n" for note in vertex.notes[self._noted.get(vertex, 0) :])
+        self._noted[vertex] = len(vertex.notes)
         self._statuses(body, vertex, head)
         news = vertex.warnings[self._warned.get(vertex, 0) :]
         body.extend(f"{head}WARN: {warning.short.decode('utf-8', 'replace')}\n" for warning in news)

@@ -10,10 +10,27 @@ import msgspec
 
 from trimaran.digest import Digest
 from trimaran.errors import Location, Position, Range
-from trimaran.events import Event, LogEvent, ProgressGroup, StatusEvent, VertexEvent, WarningEvent
+from trimaran.events import (
+    AdoptionEvent,
+    Event,
+    LogEvent,
+    MissEvent,
+    ProgressGroup,
+    StatusEvent,
+    VertexEvent,
+    WarningEvent,
+)
 
 _SECOND = 1_000_000_000
-_LISTS = {VertexEvent: "vertexes", StatusEvent: "statuses", LogEvent: "logs", WarningEvent: "warnings"}
+_LISTS = {
+    VertexEvent: "vertexes",
+    StatusEvent: "statuses",
+    LogEvent: "logs",
+    WarningEvent: "warnings",
+    MissEvent: "misses",
+    AdoptionEvent: "adoptions",
+}
+"""The last two are Trimaran's own; what they say is a status too, for readers that know buildx's alone."""
 
 
 class RawJson:
@@ -25,6 +42,10 @@ class RawJson:
         del now
         lists: dict[str, list[dict[str, Any]]] = {}
         for event in events:
+            if isinstance(event, (MissEvent, AdoptionEvent)):
+                from trimaran.cli.display.misses import status
+
+                lists.setdefault("statuses", []).append(_fields(status(event)))
             lists.setdefault(_LISTS[type(event)], []).append(_fields(event))
         ordered = {name: lists[name] for name in _LISTS.values() if name in lists}
         return _as_go_writes(msgspec.json.encode(ordered, enc_hook=str)) + "\n" if ordered else ""
@@ -55,6 +76,9 @@ def _fields(event: Event) -> dict[str, Any]:
             )
         case WarningEvent():
             return _warning(event)
+        case MissEvent() | AdoptionEvent():
+            fields: dict[str, Any] = msgspec.to_builtins(event, builtin_types=(), enc_hook=str)
+            return {**fields, "timestamp": format_time(event.timestamp)}
 
 
 def _present(fields: dict[str, Any]) -> dict[str, Any]:

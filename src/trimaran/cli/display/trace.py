@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from trimaran.events import Event, LogEvent, ProgressGroup, StatusEvent, VertexEvent, WarningEvent
+from trimaran.events import (
+    AdoptionEvent,
+    Event,
+    LogEvent,
+    MissEvent,
+    ProgressGroup,
+    StatusEvent,
+    VertexEvent,
+    WarningEvent,
+)
 
 SECOND = 1_000_000_000
 KEPT_LINES = 1000
@@ -32,6 +41,7 @@ class VertexState:
         "members",
         "name",
         "news",
+        "notes",
         "open_line",
         "runs",
         "spoken",
@@ -50,6 +60,8 @@ class VertexState:
         self.statuses: dict[str, StatusEvent] = {}
         self.news: set[str] = set()
         """Ids of statuses that changed since the plain display last spoke of them."""
+        self.notes: list[str] = []
+        """What is to be known of the step: why it was not cached."""
         self.lines: deque[str] = deque()
         """Complete lines not yet shown by the plain display."""
         self.open_line = ""
@@ -122,7 +134,7 @@ def log_seconds(seconds: float) -> str:
 class Trace:
     """All vertices by digest, and those that have started in the order they did."""
 
-    __slots__ = ("_groups", "changed", "started", "vertices", "warnings")
+    __slots__ = ("_groups", "_said", "changed", "started", "vertices", "warnings")
 
     def __init__(self) -> None:
         self.vertices: dict[str, VertexState] = {}
@@ -131,6 +143,7 @@ class Trace:
         self.changed: dict[VertexState, int] = {}
         self.warnings: list[WarningEvent] = []
         self._groups: dict[str, VertexState] = {}
+        self._said: set[tuple[str, str]] = set()
 
     def apply(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -143,6 +156,8 @@ class Trace:
                     self._log(event)
                 case WarningEvent():
                     self._warning(event)
+                case MissEvent() | AdoptionEvent():
+                    self._miss(event)
 
     def shown(self) -> Iterator[VertexState]:
         """Each vertex or group once, hidden ones left out."""
@@ -210,6 +225,20 @@ class Trace:
             return
         vertex.statuses[event.id] = event
         vertex.news.add(event.id)
+        self._touch(vertex)
+
+    def _miss(self, event: MissEvent | AdoptionEvent) -> None:
+        """A line below the step; what was said of the same step on another platform is not said again."""
+        from trimaran.cli.display.misses import words
+
+        if isinstance(event, MissEvent) and all(getattr(each, "whole", False) for each in event.reasons):
+            return  # a first build: nobody expected anything to be cached
+        vertex = self.vertices.get(event.vertex)
+        said = words(event)
+        if vertex is None or (event.place and (event.place, said) in self._said):
+            return
+        self._said.add((event.place, said))
+        vertex.notes.append(said)
         self._touch(vertex)
 
     def _log(self, event: LogEvent) -> None:

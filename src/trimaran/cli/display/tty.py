@@ -127,6 +127,7 @@ class Tty:
         rows = [
             Row(words + printable(vertex.name), seconds, colour="" if going else colour, going=going, vertex=vertex)
         ]
+        rows.extend(Row(f"=> {note}", 0.0, colour="" if going else colour, going=going) for note in vertex.notes)
         for status in vertex.statuses.values():
             if not status.started:
                 continue
