@@ -17,8 +17,9 @@ from trimaran.cli.run import read as read_run
 from trimaran.cli.template import Template
 from trimaran.cli.units import human_duration
 from trimaran.digest import Digest
-from trimaran.engine.history import BuildRecord, StepRecord
+from trimaran.engine.history import BuildRecord
 from trimaran.engine.images import ListedImage
+from trimaran.engine.request import StepRecord
 from trimaran.errors import NotFound, UsageError
 from trimaran.platforms import Platform
 from trimaran.reference import Reference

@@ -92,8 +92,10 @@ def is_remote(context: str) -> bool:
 
 
 async def _own_dockerfile(options: BuildOptions, environment: Mapping[str, str], stack: ExitStack) -> str:
-    """The folder of a Dockerfile that is no file here: from a URL or standard input; "" for one that is."""
-    if options.file == STDIN:
+    """The folder of a Dockerfile that is no file here: a text, from a URL or standard input; "" for one that is."""
+    if options.dockerfile is not None:
+        data = options.dockerfile
+    elif options.file == STDIN:
         data = await aio.in_thread(_read_stdin, _DOCKERFILE_LIMIT)
     elif options.file.startswith(("http://", "https://")):
         data = await _downloaded(options.file, environment)

@@ -1,4 +1,4 @@
-"""What a person asks of a build, typed: made by `cli/build.py` from flags (later by bake), read by `builders/plan.py`.
+"""What a person asks of a build, typed: made by `cli` from flags and by `library` from keywords, read by `plan`.
 
 Law: no text that still needs parsing lives here; csv values, keys and units were checked at the edge that read them.
 Platforms stay text: `local` and the node's own platform are only known to the plan. What buildx knows and this version
@@ -59,6 +59,8 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     file: str = ""
     tags: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ()
+    dockerfile: bytes | None = None
+    """The Dockerfile's text itself, instead of a file."""
     build_args: tuple[tuple[str, str | None], ...] = ()
     """A value of None is taken from the environment, and left out where that has none."""
     build_contexts: tuple[BuildContext, ...] = ()
@@ -101,9 +103,29 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Stages in which nothing may run that is not cached; `*` is any."""
 
 
+class BuildStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One step of a finished build."""
+
+    name: str
+    cached: bool = False
+    execution: str = ""
+    """`native`, `cross` or `emulated`; "" where no process of the build ran."""
+    seconds: float = 0.0
+    """From its start to its end, what it waited for other builds included."""
+    log: str = ""
+    """The file with all it wrote; "" when it wrote nothing."""
+
+
 class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a build leaves for its caller. `image_id` is the config digest (one platform), else index digest, or ""."""
 
+    digest: str = ""
+    """Of what is under the tags: the index of several platforms, or the one manifest; "" where there is no image."""
+    digests: dict[str, str] = {}
+    """The digest of each platform's manifest, by `os/architecture[/variant]`."""
+    tags: tuple[str, ...] = ()
+    """The names the image was given, whole: registry, repository and tag."""
+    steps: tuple[BuildStep, ...] = ()
     image_id: str = ""
     build_id: str = ""
     """Names the build's log folder (`trimaran logs BUILD`)."""
@@ -125,6 +147,7 @@ __all__ = [
     "BuildContext",
     "BuildOptions",
     "BuildResult",
+    "BuildStep",
     "CacheOnlyOutput",
     "Call",
     "Compression",

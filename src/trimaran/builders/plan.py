@@ -22,8 +22,13 @@ if TYPE_CHECKING:
     from trimaran.exporters.load import DockerDaemon
 
 
-async def build(options: BuildOptions, sink: Sink, environment: Mapping[str, str] = os.environ) -> BuildResult:
-    """One build on the embedded engine."""
+async def build(
+    options: BuildOptions,
+    sink: Sink,
+    environment: Mapping[str, str] = os.environ,
+    secrets: Mapping[str, bytes] | None = None,
+) -> BuildResult:
+    """One build on the embedded engine; `secrets` are those whose bytes are at hand, by id."""
     from trimaran.builders.drivers import embedded
 
     async with build_inputs(options, environment) as inputs:
@@ -35,7 +40,7 @@ async def build(options: BuildOptions, sink: Sink, environment: Mapping[str, str
         docker = await _docker(options, request, environment)
         if docker is not None and _is_docker_build(options) and not environment.get("BUILDX_NO_DEFAULT_LOAD"):
             request = msgspec.structs.replace(request, outputs=(*request.outputs, DockerOutput()))
-        outcome = await embedded.build(request, sink, docker, environment)
+        outcome = await embedded.build(request, sink, docker, environment, secrets)
         if options.lock and not options.locked:
             lockfile.write(options.lock, outcome.lock)
         return build_result(outcome)

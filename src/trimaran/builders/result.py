@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from trimaran.builders.options import BuildResult
-from trimaran.engine.request import BuildOutcome
+from trimaran.builders.options import BuildResult, BuildStep
+from trimaran.engine.request import BuildOutcome, StepRecord
 
 NODE = "trimaran/trimaran0"
 
@@ -15,12 +15,26 @@ NODE = "trimaran/trimaran0"
 def build_result(outcome: BuildOutcome) -> BuildResult:
     image_id = str(outcome.config or (outcome.root.digest if outcome.root else ""))
     return BuildResult(
+        digest=str(outcome.root.digest) if outcome.root else "",
+        digests={str(platform.normalize()): str(digest) for platform, digest in outcome.manifests},
+        tags=outcome.names,
+        steps=tuple(_step(step, outcome.log_folder) for step in outcome.steps),
         image_id=image_id,
         build_id=outcome.build_id,
         metadata=_metadata(outcome),
         images=outcome.names if outcome.stored else (),
         log_folder=outcome.log_folder,
         answer=outcome.answer,
+    )
+
+
+def _step(step: StepRecord, folder: str) -> BuildStep:
+    return BuildStep(
+        name=step.name,
+        cached=step.cached,
+        execution=step.execution,
+        seconds=max(step.completed - step.started, 0) / 1e9 if step.started else 0.0,
+        log=f"{folder}/{step.number}.log" if step.logged else "",
     )
 
 

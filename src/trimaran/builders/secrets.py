@@ -16,8 +16,12 @@ from trimaran.sources.given import SECRET_LIMIT, SecretSource
 class LocalSecrets:
     """`sources.given.Secrets`. UsageError or NotFound at once for what cannot be a secret: before any step runs."""
 
-    def __init__(self, sources: Sequence[SecretSource], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, sources: Sequence[SecretSource], environment: Mapping[str, str], values: Mapping[str, bytes] | None = None
+    ) -> None:
+        """`values` are secrets whose bytes were handed over, by id: they go before sources of the same id."""
         self._environment = environment
+        self._values = values or {}
         self._sources = {source.id: _decided(source, environment) for source in sources}
         for source in self._sources.values():
             if source.path:
@@ -27,6 +31,8 @@ class LocalSecrets:
         return identifier in self._sources and self._sources[identifier].in_key
 
     async def get(self, identifier: str) -> bytes | None:
+        if identifier in self._values:
+            return self._values[identifier]
         source = self._sources.get(identifier)
         if source is None:
             return None

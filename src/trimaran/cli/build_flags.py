@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trimaran.builders.checks import ENTITLEMENTS
 from trimaran.cli.options import BUILDER, DEBUG, Command, Example, Flag
 
 _NO_CACHE_IMPORT = "leave it out: the store on this machine keeps the cache between builds"
@@ -9,7 +10,6 @@ _NO_ATTESTATIONS = "leave it out, or say --provenance=false --sbom=false: images
 _NO_LIMITS = "limit the whole program instead, for example with `systemd-run -p MemoryMax=2G trimaran build …`"
 _NO_CALL = "leave it out to build"
 
-ENTITLEMENTS = ("network.host", "security.insecure", "buildx.local.delete")
 CONTEXT_MODES = ("exact", "git")
 PROGRESS_MODES = ("auto", "none", "plain", "quiet", "rawjson", "tty")
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
+from trimaran.builders.checks import check_address, check_entitlement, check_no_cache, check_platform, check_tag
 from trimaran.builders.options import STDIN, BuildContext, BuildOptions, Call, ContextMode, ProgressMode
 from trimaran.cli.attributes import Attributes
-from trimaran.cli.build_flags import CONTEXT_MODES, ENTITLEMENTS, NOT_DONE, PROGRESS_MODES
+from trimaran.cli.build_flags import CONTEXT_MODES, NOT_DONE, PROGRESS_MODES
 from trimaran.cli.credentials import agents, secrets
 from trimaran.cli.options import Values
-from trimaran.cli.outputs import check_tag, parse_annotation, parse_output
+from trimaran.cli.outputs import parse_annotation, parse_output
 from trimaran.cli.units import parse_bool, split_csv
 from trimaran.errors import UsageError
 from trimaran.graph.ops import HostIP, Ulimit
@@ -41,7 +42,7 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         ulimits=tuple(ulimit(text) for text in values.texts("ulimit")),
         shm_size=values.number("shm-size"),
         cgroup_parent=values.text("cgroup-parent"),
-        allow=tuple(_entitlement(text) for text in values.texts("allow")),
+        allow=tuple(check_entitlement(text) for text in values.texts("allow")),
         secrets=secrets(values.texts("secret")),
         agents=agents(values.texts("ssh")),
         lock=values.text("lock") or ("trimaran.lock" if values.boolean("locked") else ""),
@@ -94,8 +95,7 @@ def progress_mode(values: Values, environment: Mapping[str, str]) -> ProgressMod
 
 def _refuse(values: Values, environment: Mapping[str, str]) -> None:
     """What buildx would do and we don't: never ignored, refused by name."""
-    if values.boolean("no-cache") and values.texts("no-cache-filter"):
-        raise UsageError("--no-cache and --no-cache-filter cannot currently be used together")
+    check_no_cache(everything=values.boolean("no-cache"), stages=values.texts("no-cache-filter"))
     for name in ("provenance", "sbom"):
         if values.given(name) and not _is_off(values.text(name)):
             raise UsageError(f"--{name}={values.text(name)}: not done by the embedded builder", hint=NOT_DONE["attest"])
@@ -190,18 +190,6 @@ def platforms(texts: Sequence[str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def check_platform(name: str) -> None:
-    """Refuse what no machine is: containerd would take it, and nothing would ever run the result."""
-    from trimaran.platforms import KNOWN_ARCHITECTURES, KNOWN_OS, Platform
-
-    parsed = Platform.parse(name)
-    parts = (("operating system", parsed.os, KNOWN_OS), ("architecture", parsed.architecture, KNOWN_ARCHITECTURES))
-    for what, word, known in parts:
-        if word not in known:
-            message, hint = unknown(what, word, sorted(known))
-            raise UsageError(f"parse platform {name!r}: {message}", hint=hint)
-
-
 def _build_args(texts: Sequence[str]) -> list[tuple[str, str | None]]:
     found: list[tuple[str, str | None]] = []
     for text in texts:
@@ -233,23 +221,12 @@ def _named_context(text: str) -> BuildContext:
 
 def add_host(text: str) -> list[HostIP]:
     """`host:ip` or `host=ip`; several addresses by comma, IPv6 bare or in brackets, or the word host-gateway."""
-    import ipaddress
-
     host, equals, addresses = text.partition("=")
     if not equals:
         host, equals, addresses = text.partition(":")
     if not host or not addresses:
         raise UsageError(f'bad format for add-host: "{text}"', hint="write --add-host host:ip")
-    found = []
-    for word in addresses.split(","):
-        address = word[1:-1] if word[:1] == "[" and word[-1:] == "]" else word
-        if address != "host-gateway":
-            try:
-                ipaddress.ip_address(address)
-            except ValueError:
-                raise UsageError(f'invalid IP address in add-host: "{word}"') from None
-        found.append(HostIP(host, address))
-    return found
+    return [HostIP(host, check_address(word)) for word in addresses.split(",")]
 
 
 def ulimit(text: str) -> Ulimit:
@@ -277,12 +254,3 @@ def _network(text: str) -> Literal["", "default", "none", "host"]:
             f'network mode "{text}": not supported by the embedded builder', hint="modes: default, none, host"
         )
     return cast('Literal["", "default", "none", "host"]', "" if text == "default" else text)
-
-
-def _entitlement(text: str) -> str:
-    if text in ENTITLEMENTS:
-        return text
-    if text == "device" or text.startswith("device="):
-        raise UsageError(f"--allow {text}: not done by the embedded builder", hint="leave it out: steps get no devices")
-    message, hint = unknown("entitlement", text, ENTITLEMENTS)
-    raise UsageError(message, hint=hint)

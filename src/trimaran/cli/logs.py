@@ -13,7 +13,8 @@ from trimaran.cli.units import human_duration
 from trimaran.errors import NotFound
 
 if TYPE_CHECKING:
-    from trimaran.engine.history import BuildRecord, StepRecord
+    from trimaran.engine.history import BuildRecord
+    from trimaran.engine.request import StepRecord
 
 COMMAND = Command(
     name="logs",

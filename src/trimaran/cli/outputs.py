@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from trimaran.builders.checks import check_tag
 from trimaran.builders.options import (
     STDOUT,
     Annotation,
@@ -214,16 +215,3 @@ def parse_annotation(text: str) -> tuple[Annotation, ...]:
         Annotation(*_kind(kind + ("" if kind.startswith("index") else platform)), key, value)
         for kind in types.split(",")
     )
-
-
-def check_tag(name: str) -> str:
-    """The name as it was given, once it is known to parse; a digest is no tag."""
-    from trimaran.reference import Reference
-
-    try:
-        parsed = Reference.parse(name)
-    except UsageError as error:
-        raise UsageError(f'invalid tag "{name}": {error.message}', hint=error.hint) from None
-    if parsed.digest:
-        raise UsageError(f'invalid tag "{name}": a name with a digest cannot be given to something new')
-    return name

@@ -16,29 +16,13 @@ from typing import Any, Self
 import msgspec
 
 from trimaran.digest import Digest
-from trimaran.engine.request import BuildRequest
+from trimaran.engine.request import BuildRequest, StepRecord
 from trimaran.errors import StepFailed
 from trimaran.events import Event, LogEvent, Sink, VertexEvent
 from trimaran.settings import HistorySettings
 
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
 """Digests are written as plain text: the encoder takes no subclass of str by itself."""
-
-
-class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
-    number: int
-    name: str
-    digest: str
-    started: int = 0
-    completed: int = 0
-    cached: bool = False
-    error: str = ""
-    execution: str = ""
-    logged: bool = False
-    place: str = ""
-    platform: str = ""
-    key: str = ""
-    """Of its cache record."""
 
 
 class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +97,15 @@ class BuildLog:
             key=str(event.key),
         )
 
+    @property
+    def steps(self) -> tuple[StepRecord, ...]:
+        """As they stand now, in the order they were announced."""
+        with self._lock:
+            return self._step_records()
+
+    def _step_records(self) -> tuple[StepRecord, ...]:
+        return tuple(msgspec.structs.replace(step, logged=digest in self._logs) for digest, step in self._steps.items())
+
     def _log_file(self, digest: Digest) -> Any:
         file = self._logs.get(digest)
         if file is None:
@@ -143,9 +136,6 @@ class BuildLog:
         status = "completed"
         if error is not None:
             status = "error" if isinstance(error, Exception) else "canceled"
-        steps = tuple(
-            msgspec.structs.replace(step, logged=digest in self._logs) for digest, step in self._steps.items()
-        )
         record = BuildRecord(
             build_id=self.build_id,
             name=", ".join(self._request.names) or _context(self._request),
@@ -153,7 +143,7 @@ class BuildLog:
             completed=time.time_ns(),
             status=status,
             error=str(error) if error is not None else "",
-            steps=steps,
+            steps=self._step_records(),
         )
         with open(f"{self.folder}/record.json", "wb") as file:
             file.write(msgspec.json.encode(record))

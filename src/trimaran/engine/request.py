@@ -8,6 +8,7 @@ from trimaran.digest import Digest
 from trimaran.exporters.options import Output
 from trimaran.graph.frontend import FrontendRequest
 from trimaran.oci.descriptor import Descriptor
+from trimaran.platforms import Platform
 from trimaran.sources.given import AgentSource, ContextMode, SecretSource
 from trimaran.sources.lock import LockEntry, LockRequest
 
@@ -45,14 +46,35 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
         return "\0".join([context, folder if beside and not inside else "", self.frontend.filename])
 
 
+class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One step as it ended; times in nanoseconds since the epoch. `logged`: it wrote something (`<number>.log`)."""
+
+    number: int
+    name: str
+    digest: str
+    started: int = 0
+    completed: int = 0
+    cached: bool = False
+    error: str = ""
+    execution: str = ""
+    logged: bool = False
+    place: str = ""
+    platform: str = ""
+    key: str = ""
+    """Of its cache record."""
+
+
 class BuildOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What was made. `root` and `config` are of the last image-like output; both None when there was none."""
 
     build_id: str
     root: Descriptor | None = None
     config: Digest | None = None
+    manifests: tuple[tuple[Platform, Digest], ...] = ()
+    """Per platform, the digest of its manifest."""
     names: tuple[str, ...] = ()
     stored: bool = False
+    steps: tuple[StepRecord, ...] = ()
     executed: int = 0
     cached: int = 0
     log_folder: str = ""

@@ -38,8 +38,7 @@ async def export_archive(options: OciOutput | DockerOutput, context: ExportConte
             await _write_tar(options, image, names, context, progress, docker=docker)
         else:
             await _write_layout(options, image, names, context, progress)
-    config = image.images[0].config.digest if len(image.images) == 1 else None
-    return Exported(root=image.root, config=config, names=names)
+    return Exported.of(image, names)
 
 
 async def _write_tar(

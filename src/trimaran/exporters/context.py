@@ -10,7 +10,7 @@ import msgspec
 from trimaran import aio
 from trimaran.digest import Digest
 from trimaran.events import Progress, Sink
-from trimaran.exporters.assemble import Exportable
+from trimaran.exporters.assemble import Assembled, Exportable
 from trimaran.oci.descriptor import Descriptor
 from trimaran.platforms import Platform
 from trimaran.registry.client import Registry
@@ -69,8 +69,20 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     root: Descriptor | None = None
     config: Digest | None = None
     """Of a single-platform image."""
+    manifests: tuple[tuple[Platform, Digest], ...] = ()
+    """Per platform, the digest of its manifest."""
     names: tuple[str, ...] = ()
     stored: bool = False
+
+    @classmethod
+    def of(cls, image: Assembled, names: tuple[str, ...], *, stored: bool = False) -> Exported:
+        return cls(
+            root=image.root,
+            config=image.images[0].config.digest if len(image.images) == 1 else None,
+            manifests=tuple((one.platform, one.manifest.digest) for one in image.images),
+            names=names,
+            stored=stored,
+        )
 
 
 class Exporter(Protocol):

@@ -37,13 +37,7 @@ async def export_image(options: ImageOutput, context: ExportContext) -> Exported
                 insecure=options.insecure,
                 progress=progress,
             )
-    config = image.images[0].config.digest if len(image.images) == 1 else None
-    return Exported(
-        root=image.root,
-        config=config,
-        names=tuple(str(reference) for reference in references),
-        stored=options.store,
-    )
+    return Exported.of(image, tuple(str(reference) for reference in references), stored=options.store)
 
 
 async def _keep(

@@ -61,8 +61,7 @@ async def load_image(options: DockerOutput, context: ExportContext) -> Exported:
                 " the others stay in Trimaran's store"
             )
         await _send(daemon, image, names, part, progress)
-    config = image.images[0].config.digest if len(image.images) == 1 else None
-    return Exported(root=image.root, config=config, names=names)
+    return Exported.of(image, names)
 
 
 def _host_only(context: ExportContext) -> ExportContext:

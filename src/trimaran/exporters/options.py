@@ -47,7 +47,7 @@ class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
     rewrite_timestamp: bool = False
 
 
-class ImageOutput(ImageOptions, frozen=True, kw_only=True):
+class ImageOutput(ImageOptions, frozen=True, kw_only=True, tag=True):
     """`type=image` (and `registry`): into the image store, and to the registry when `push`."""
 
     push: bool = False
@@ -58,14 +58,14 @@ class ImageOutput(ImageOptions, frozen=True, kw_only=True):
     store: bool = True
 
 
-class OciOutput(ImageOptions, frozen=True, kw_only=True):
+class OciOutput(ImageOptions, frozen=True, kw_only=True, tag=True):
     """`type=oci`: an image layout, as one archive or (`tar` False) as a folder at `dest`."""
 
     dest: str
     tar: bool = True
 
 
-class DockerOutput(ImageOptions, frozen=True, kw_only=True):
+class DockerOutput(ImageOptions, frozen=True, kw_only=True, tag=True):
     """`type=docker`: an archive at `dest`, or (`dest` empty) into a Docker daemon; `context` names which."""
 
     dest: str = ""
@@ -73,7 +73,7 @@ class DockerOutput(ImageOptions, frozen=True, kw_only=True):
     context: str = ""
 
 
-class LocalOutput(msgspec.Struct, frozen=True, kw_only=True):
+class LocalOutput(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """`type=local`: the files of the result, into the folder `dest`."""
 
     dest: str
@@ -84,7 +84,7 @@ class LocalOutput(msgspec.Struct, frozen=True, kw_only=True):
     source_date_epoch: int | None = None
 
 
-class TarOutput(msgspec.Struct, frozen=True, kw_only=True):
+class TarOutput(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """`type=tar`: the files of the result as one archive."""
 
     dest: str
@@ -92,7 +92,7 @@ class TarOutput(msgspec.Struct, frozen=True, kw_only=True):
     source_date_epoch: int | None = None
 
 
-class CacheOnlyOutput(msgspec.Struct, frozen=True):
+class CacheOnlyOutput(msgspec.Struct, frozen=True, tag=True):
     """`type=cacheonly`: build, keep the cache, export nothing."""
 
 

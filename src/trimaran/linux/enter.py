@@ -278,7 +278,8 @@ def _map_writer(program: str, file: str, entries: tuple[ids.IdRange, ...]) -> tu
             os._exit(0)
         path = _program(program) or program
         words = [word for entry in entries for word in str(entry).split()]
-        os.execv(path, [program, str(target), *words])  # noqa: S606 - a fixed program of the system's folders
+        # Nothing of our environment: it may hold a secret of the build.
+        os.execve(path, [program, str(target), *words], {})  # noqa: S606 - a fixed program of the system's folders
     except OSError:
         os._exit(1)
 

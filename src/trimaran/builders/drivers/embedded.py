@@ -43,9 +43,13 @@ def frontends() -> Frontends:
 
 
 async def build(
-    request: BuildRequest, sink: Sink, docker: DockerDaemon | None = None, environment: Mapping[str, str] = os.environ
+    request: BuildRequest,
+    sink: Sink,
+    docker: DockerDaemon | None = None,
+    environment: Mapping[str, str] = os.environ,
+    secrets: Mapping[str, bytes] | None = None,
 ) -> BuildOutcome:
-    """One build on this machine's store; secrets may be variables of `environment`."""
+    """One build on this machine's store; secrets may be variables of `environment`, or be given as they are."""
     from trimaran.engine.build import build as run_build
     from trimaran.engine.collect import collect
     from trimaran.engine.engine import open_engine
@@ -53,21 +57,23 @@ async def build(
     assert _entered is not None, "enter() comes first"
     configuration = settings.load()
     with open_engine(state_folder(configuration), configuration, _entered) as engine:
-        async with engine.registry, _client(request, environment) as client:
+        async with engine.registry, _client(request, environment, secrets or {}) as client:
             outcome = await run_build(request, engine, frontends(), sink, docker, client)
             await aio.in_thread(collect, engine.store, configuration)
             return outcome
 
 
 @asynccontextmanager
-async def _client(request: BuildRequest, environment: Mapping[str, str]) -> AsyncIterator[Client | None]:
-    if not request.secrets and not request.agents:
+async def _client(
+    request: BuildRequest, environment: Mapping[str, str], values: Mapping[str, bytes]
+) -> AsyncIterator[Client | None]:
+    if not request.secrets and not request.agents and not values:
         yield None
         return
     from trimaran.builders.agents import LocalAgents
     from trimaran.builders.secrets import LocalSecrets
     from trimaran.sources.given import Client
 
-    secrets = LocalSecrets(request.secrets, environment)
+    secrets = LocalSecrets(request.secrets, environment, values)
     async with LocalAgents(request.agents, environment) as agents:
         yield Client(secrets, agents)

@@ -1,0 +1,111 @@
+"""Keywords come to the same options as flags do, and wrong ones are refused by name before anything is started."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trimaran.builders.options import (
+    AgentSource,
+    Annotation,
+    BuildContext,
+    BuildOptions,
+    HostIP,
+    ImageOutput,
+    LocalOutput,
+    SecretSource,
+    TarOutput,
+    Ulimit,
+)
+from trimaran.cli.build_flags import COMMAND
+from trimaran.cli.build_options import build_options as options_of_flags
+from trimaran.cli.options import parse
+from trimaran.errors import UsageError
+from trimaran.library.options import BuildKeywords, build_options
+from trimaran.platforms import Platform
+
+SAME: list[tuple[list[str], dict[str, Any]]] = [
+    (["--platform", "linux/amd64,linux/arm/v7"], {"platforms": ["linux/amd64", Platform("linux", "arm", "v7")]}),
+    (["--platform", "local"], {"platforms": "local"}),
+    (["-t", "a", "-t", "b:c"], {"tags": ["a", "b:c"]}),
+    (
+        ["-t", "a", "--push", "--load", "--pull", "--no-cache"],
+        {"tags": "a", "push": True, "load": True, "pull": True, "no_cache": True},
+    ),
+    (["-o", "type=image,name=x"], {"outputs": ImageOutput(names=("x",))}),
+    (["-o", "out", "-o", "type=tar,dest=x"], {"outputs": [LocalOutput(dest="out"), TarOutput(dest="x")]}),
+    (["-f", "x", "--target", "t"], {"file": Path("x"), "target": "t"}),
+    (["--build-arg", "A=1", "--build-arg", "B"], {"build_args": {"A": "1", "B": None}}),
+    (["--build-context", "x=docker-image://y"], {"build_contexts": {"x": "docker-image://y"}}),
+    (["--label", "a=b"], {"labels": {"a": "b"}}),
+    (["--annotation", "a=b"], {"annotations": {"a": "b"}}),
+    (["--annotation", "index:a=b"], {"annotations": [Annotation("index", None, "a", "b")]}),
+    (["--secret", "id=a,src=b"], {"secrets": {"a": Path("b")}}),
+    (["--ssh", "default"], {"ssh": "default"}),
+    (["--ssh", "a=b,c"], {"ssh": {"a": ["b", Path("c")]}}),
+    (["--no-cache-filter", "a,b"], {"no_cache_filter": ["a", "b"]}),
+    (["--network", "none", "--shm-size", "1m"], {"network": "none", "shm_size": 1 << 20}),
+    (["--add-host", "a:1.2.3.4", "--add-host", "a:[::1]"], {"add_hosts": {"a": ["1.2.3.4", "[::1]"]}}),
+    (["--allow", "network.host"], {"allow": "network.host"}),
+    (["--ulimit", "nofile=1:2", "--cgroup-parent", "x"], {"ulimits": [Ulimit("nofile", 1, 2)], "cgroup_parent": "x"}),
+]
+
+
+@pytest.mark.parametrize(("flags", "keywords"), SAME)
+def test_keywords_are_the_flags(flags: list[str], keywords: dict[str, Any]) -> None:
+    assert set(keywords) <= set(BuildKeywords.__annotations__)
+    assert build_options(".", keywords)[0] == options_of_flags(parse(COMMAND.flags, [*flags, "."], environment={}), {})
+
+
+def test_every_keyword_is_tried_above_or_below() -> None:
+    tried = {name for _, keywords in SAME for name in keywords} | {"dockerfile"}
+    assert tried == set(BuildKeywords.__annotations__)
+
+
+def test_what_only_a_program_can_say() -> None:
+    options, values = build_options(Path("x"), {"dockerfile": "FROM scratch", "secrets": {"a": b"\0", "b": Path("c")}})
+    assert options == BuildOptions(context="x", dockerfile=b"FROM scratch", secrets=(SecretSource("b", "c"),))
+    assert values == {"a": b"\0"}
+    assert b"\0" not in repr(options).encode()
+    nothing, _ = build_options(".", {"tags": None, "platforms": None})
+    assert nothing == BuildOptions(context=".")
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"platforms": "linux/amd46"}, "did you mean|amd46"),
+    ({"tags": ["A"]}, "invalid tag"),
+    ({"push": "yes"}, "push"),
+    ({"shm_size": "1m"}, "shm_size"),
+    ({"network": "bridge"}, "network"),
+    ({"outputs": "type=tar"}, "outputs"),
+    ({"outputs": TarOutput(dest="-")}, "standard output"),
+    ({"file": "-"}, "standard input"),
+    ({"file": "x", "dockerfile": "FROM x"}, "both a text and the file"),
+    ({"secrets": {"a": "text"}}, "neither bytes nor a path"),
+    ({"secrets": {"a": b"x" * (500 << 10) + b"x"}}, "larger than"),
+    ({"no_cache": True, "no_cache_filter": "a"}, "cannot currently be used together"),
+    ({"add_hosts": {"a": "b"}}, "invalid IP address"),
+    ({"allow": "network.hsot"}, "entitlement"),
+]
+
+
+@pytest.mark.parametrize(("keywords", "message"), WRONG)
+def test_wrong_values_are_named(keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        build_options(".", keywords)
+
+
+def test_unknown_keywords_are_named() -> None:
+    with pytest.raises(TypeError, match='"platform".*did you mean platforms'):
+        build_options(".", {"platform": "linux/amd64"})
+    with pytest.raises(UsageError, match="standard input"):
+        build_options("-", {})
+
+
+def test_types_that_keywords_come_to() -> None:
+    options, _ = build_options(".", {"ssh": ["a"], "build_contexts": {"a": Path("b")}, "add_hosts": {"a": "::1"}})
+    assert options.agents == (AgentSource("a"),)
+    assert options.build_contexts == (BuildContext("a", "b"),)
+    assert options.add_hosts == (HostIP("a", "::1"),)
