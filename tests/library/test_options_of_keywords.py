@@ -48,6 +48,8 @@ SAME: list[tuple[list[str], dict[str, Any]]] = [
     (["--no-cache-filter", "a,b"], {"no_cache_filter": ["a", "b"]}),
     (["--network", "none", "--shm-size", "1m"], {"network": "none", "shm_size": 1 << 20}),
     (["--add-host", "a:1.2.3.4", "--add-host", "a:[::1]"], {"add_hosts": {"a": ["1.2.3.4", "[::1]"]}}),
+    (["--lock", "x", "--locked", "--offline"], {"lock": Path("x"), "locked": True, "offline": True}),
+    (["--locked"], {"locked": True}),
     (["--allow", "network.host"], {"allow": "network.host"}),
     (["--ulimit", "nofile=1:2", "--cgroup-parent", "x"], {"ulimits": [Ulimit("nofile", 1, 2)], "cgroup_parent": "x"}),
 ]

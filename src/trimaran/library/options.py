@@ -62,6 +62,11 @@ class BuildKeywords(TypedDict, total=False):
     no_cache: bool
     no_cache_filter: Words
     pull: bool
+    lock: Path
+    """A file that says what tags, URLs and git refs are; what it does not know yet is added after the build."""
+    locked: bool
+    """What the lock (else `trimaran.lock`) does not name is an error, and the file stays as it is."""
+    offline: bool
     network: Literal["", "default", "none", "host"]
     add_hosts: Mapping[str, Words]
     allow: Words
@@ -85,6 +90,8 @@ def build_options(context: Path, keywords: Mapping[str, Any]) -> tuple[BuildOpti
         fields["secrets"], values = _secrets(given["secrets"])
     if "ssh" in fields:
         fields["agents"] = fields.pop("ssh")
+    if given.get("locked"):
+        fields.setdefault("lock", "trimaran.lock")
     options = _checked(BuildOptions(context=os.fspath(context), **fields))
     return options, values
 
@@ -173,6 +180,7 @@ _READERS: dict[str, Any] = {
     "tags": lambda value: tuple(checks.check_tag(tag) for tag in _words(value)),
     "outputs": _outputs,
     "file": os.fspath,
+    "lock": os.fspath,
     "dockerfile": str.encode,
     "build_args": lambda value: tuple(value.items()),
     "build_contexts": lambda value: tuple(BuildContext(name, os.fspath(path)) for name, path in value.items()),
