@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Conflict,
         Corrupt,
         Denied,
+        NotCached,
         NotFound,
         StepFailed,
         TrimaranError,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
         Unsupported,
         UsageError,
     )
-    from trimaran.events import LogEvent, StatusEvent, VertexEvent, WarningEvent
+    from trimaran.events import LogEvent, MissEvent, StatusEvent, VertexEvent, WarningEvent
     from trimaran.library.build import build, build_async
     from trimaran.platforms import Platform
 
@@ -61,6 +62,7 @@ _PLACES = {
         "Conflict",
         "Corrupt",
         "Denied",
+        "NotCached",
         "NotFound",
         "StepFailed",
         "TrimaranError",
@@ -68,7 +70,7 @@ _PLACES = {
         "Unsupported",
         "UsageError",
     ),
-    "trimaran.events": ("LogEvent", "StatusEvent", "VertexEvent", "WarningEvent"),
+    "trimaran.events": ("LogEvent", "MissEvent", "StatusEvent", "VertexEvent", "WarningEvent"),
     "trimaran.platforms": ("Platform",),
 }
 """Where each public name is kept."""
@@ -87,6 +89,8 @@ __all__ = [
     "ImageOutput",
     "LocalOutput",
     "LogEvent",
+    "MissEvent",
+    "NotCached",
     "NotFound",
     "OciOutput",
     "Platform",

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from trimaran import errors
 from trimaran.builders.options import BuildOptions, BuildResult, BuildStep, CacheOnlyOutput, ImageOutput, OciOutput
 from trimaran.digest import Digest
-from trimaran.errors import Corrupt, Location, Position, Range, StepFailed, TrimaranError
+from trimaran.errors import Corrupt, Location, NotCached, Position, Range, StepFailed, TrimaranError
 from trimaran.events import LogEvent, ProgressGroup, StatusEvent, VertexEvent, WarningEvent
 from trimaran.library.messages import Bug, Done, Failed, Frames, Order, encode
+from trimaran.misses import StepChange
 from trimaran.solver.protocols import ResultGone
 
 PLACE = Location("Dockerfile", b"FROM \xff\n", (Range(Position(1), Position(1, 3)),))
@@ -61,6 +62,8 @@ KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and is
 def test_errors_keep_kind_and_all_they_say(kind: type[TrimaranError]) -> None:
     if kind is StepFailed:
         error: TrimaranError = StepFailed("m", exit_code=7, vertex="v", tail=("a", "b"), hint="h", where=PLACE)
+    elif kind is NotCached:
+        error = NotCached("m", reasons=(StepChange("[1/2] RUN x"),))
     else:
         error = kind("m", hint="h", where=PLACE)
     (message,) = Frames().feed(encode(Failed.of(error)))

@@ -49,6 +49,7 @@ SAME: list[tuple[list[str], dict[str, Any]]] = [
     (["--network", "none", "--shm-size", "1m"], {"network": "none", "shm_size": 1 << 20}),
     (["--add-host", "a:1.2.3.4", "--add-host", "a:[::1]"], {"add_hosts": {"a": ["1.2.3.4", "[::1]"]}}),
     (["--lock", "x", "--locked", "--offline"], {"lock": Path("x"), "locked": True, "offline": True}),
+    (["--context-mode", "git", "--fail-on-miss=a"], {"context_mode": "git", "fail_on_miss": "a"}),
     (["--locked"], {"locked": True}),
     (["--allow", "network.host"], {"allow": "network.host"}),
     (["--ulimit", "nofile=1:2", "--cgroup-parent", "x"], {"ulimits": [Ulimit("nofile", 1, 2)], "cgroup_parent": "x"}),

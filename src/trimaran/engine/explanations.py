@@ -10,7 +10,8 @@ import os
 import msgspec
 
 from trimaran.digest import Digest
-from trimaran.engine.history import BuildRecord, StepRecord
+from trimaran.engine.history import BuildRecord
+from trimaran.engine.request import StepRecord
 from trimaran.events import AdoptionEvent, MissEvent
 from trimaran.misses import NeverBuilt, Reason
 from trimaran.solver.protocols import CacheRecord

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast, get_args
 
 import msgspec
 
 from trimaran import errors
 from trimaran.builders.options import BuildOptions, BuildResult
 from trimaran.digest import Digest
-from trimaran.errors import Corrupt, Location, StepFailed, TrimaranError
-from trimaran.events import Event, LogEvent, StatusEvent, VertexEvent, WarningEvent
+from trimaran.errors import Corrupt, Location, NotCached, StepFailed, TrimaranError
+from trimaran.events import Event
+from trimaran.misses import Reason
 
 _HEAD = 5
 _LONGEST = 256 << 20
@@ -50,6 +51,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     exit_code: int = 0
     vertex: str = ""
     tail: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
     @classmethod
     def of(cls, error: TrimaranError) -> Failed:
@@ -63,6 +65,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
             exit_code=step.exit_code if step else 0,
             vertex=step.vertex if step else "",
             tail=step.tail if step else (),
+            reasons=cast("tuple[Reason, ...]", error.reasons) if isinstance(error, NotCached) else (),
         )
 
     def error(self) -> TrimaranError:
@@ -77,6 +80,10 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
                 hint=self.hint,
                 where=self.where,
             )
+        if kind is NotCached:
+            error = NotCached(self.message, reasons=self.reasons)
+            error.hint, error.where = self.hint, self.where
+            return error
         return kind(self.message, hint=self.hint, where=self.where)
 
 
@@ -94,7 +101,7 @@ class Bug(msgspec.Struct, frozen=True):
 
 
 Message = Order | Done | Failed | Bug | Event
-_TYPES: tuple[type[Any], ...] = (Order, Done, Failed, Bug, VertexEvent, StatusEvent, LogEvent, WarningEvent)
+_TYPES: tuple[type[Any], ...] = (Order, Done, Failed, Bug, *get_args(Event))
 _NUMBERS = {kind: number for number, kind in enumerate(_TYPES)}
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=str)
 """Digests are written as plain text: the encoder takes no subclass of str by itself."""

@@ -19,6 +19,7 @@ from trimaran.builders.options import (
     Annotation,
     BuildContext,
     BuildOptions,
+    ContextMode,
     HostIP,
     Output,
     SecretSource,
@@ -67,6 +68,9 @@ class BuildKeywords(TypedDict, total=False):
     locked: bool
     """What the lock (else `trimaran.lock`) does not name is an error, and the file stays as it is."""
     offline: bool
+    context_mode: ContextMode
+    fail_on_miss: Words
+    """Stages in which no step may run: all has to be cached; `*` is any."""
     network: Literal["", "default", "none", "host"]
     add_hosts: Mapping[str, Words]
     allow: Words
@@ -188,6 +192,7 @@ _READERS: dict[str, Any] = {
     "annotations": _annotations,
     "ssh": _agents,
     "no_cache_filter": _words,
+    "fail_on_miss": _words,
     "add_hosts": _hosts,
     "allow": lambda value: tuple(checks.check_entitlement(word) for word in _words(value)),
     "ulimits": tuple,
