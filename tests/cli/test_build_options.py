@@ -118,7 +118,6 @@ def test_call(context: Path, argv: tuple[str, ...], call: Call | None) -> None:
         (("--allow", "security.insecur", "."), "unknown entitlement"),
         (("--allow", "device=gpu", "."), "device=gpu: not done"),
         (("--allow", "foo", "."), 'unknown entitlement "foo"'),
-        (("-m", "1g", "."), "--memory=1g: not done"),
         (("--no-cache", "--no-cache-filter=a", "."), "--no-cache and --no-cache-filter"),
         (("-f", "-", "-"), "both from standard input"),
         (("nowhere",), 'path "nowhere" not found'),

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from trimaran.engine.request import Resources
 from trimaran.exporters.options import (
     STDOUT,
     Annotation,
@@ -78,6 +79,7 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     shm_size: int = 0
     """Bytes; 0: the default."""
     cgroup_parent: str = ""
+    resources: Resources = Resources()
     allow: tuple[str, ...] = ()
     """Entitlements granted: `network.host`, `security.insecure`, `buildx.local.delete`."""
     secrets: tuple[SecretSource, ...] = ()
@@ -161,6 +163,7 @@ __all__ = [
     "OciOutput",
     "Output",
     "ProgressMode",
+    "Resources",
     "SecretSource",
     "TarOutput",
     "Ulimit",

@@ -101,6 +101,7 @@ def build_request(
         offline=options.offline,
         context_mode=options.context_mode,
         fail_on_miss=options.fail_on_miss,
+        resources=options.resources,
     )
 
 

@@ -7,7 +7,6 @@ from trimaran.cli.options import BUILDER, DEBUG, Command, Example, Flag
 
 _NO_CACHE_IMPORT = "leave it out: the store on this machine keeps the cache between builds"
 _NO_ATTESTATIONS = "leave it out, or say --provenance=false --sbom=false: images are built without attestations"
-_NO_LIMITS = "limit the whole program instead, for example with `systemd-run -p MemoryMax=2G trimaran build …`"
 _NO_CALL = "leave it out to build"
 
 CONTEXT_MODES = ("exact", "git")
@@ -32,10 +31,12 @@ FLAGS = (
     Flag(name="build-arg", kind="stringArray", help="Set build-time variables"),
     Flag(name="build-context", kind="stringArray", help="Additional build contexts (e.g., name=path)"),
     Flag(name="cache-from", kind="stringArray", help="External cache sources", unsupported=_NO_CACHE_IMPORT),
+    Flag(name="cache-limit", kind="bytes", help="Bytes the store may take on disk, whatever is in it (e.g., 20gb)"),
     Flag(name="cache-to", kind="stringArray", help="Cache export destinations", unsupported=_NO_CACHE_IMPORT),
     Flag(name="call", help='Set method for evaluating build ("check", "outline", "targets")', default="build"),
     Flag(name="cgroup-parent", help='Set the parent cgroup for the "RUN" instructions during build'),
     Flag(name="check", kind="bool", help='Shorthand for "--call=check"'),
+    Flag(name="cpus", help="Processors that each RUN step may use (such as 1.5)"),
     Flag(
         name="context-mode",
         help='What of the files of local contexts counts: "exact", or "git" (modes 0644 and 0755 alone)',
@@ -56,6 +57,7 @@ FLAGS = (
         completes="file",
     ),
     Flag(name="iidfile", help="Write the image ID to a file", completes="file"),
+    Flag(name="jobs", kind="int", help="RUN steps at the same time (default: twice the number of processors)"),
     Flag(name="label", kind="stringArray", help="Set metadata for an image"),
     Flag(name="load", kind="bool", help='Shorthand for "--output=type=docker"'),
     Flag(
@@ -69,6 +71,7 @@ FLAGS = (
         kind="bool",
         help='Refuse what the lock file ("trimaran.lock" without --lock) does not say',
     ),
+    Flag(name="memory", shorthand="m", help="Memory that each RUN step may use (such as 2g)"),
     Flag(name="metadata-file", help="Write build result metadata to a file", completes="file"),
     Flag(
         name="network",
@@ -106,7 +109,11 @@ FLAGS = (
     Flag(name="pull", kind="bool", help="Always attempt to pull all referenced images"),
     Flag(name="push", kind="bool", help='Shorthand for "--output=type=registry"'),
     Flag(name="quiet", shorthand="q", kind="bool", help="Suppress the build output and print image ID on success"),
-    Flag(name="resource", kind="stringArray", help="Resource limits of steps", unsupported=_NO_LIMITS),
+    Flag(
+        name="resource",
+        kind="stringArray",
+        help='Limits of each RUN step (format: "memory=2g,cpu-quota=150000,cpuset-cpus=0-3")',
+    ),
     Flag(name="sbom", help='Shorthand for "--attest=type=sbom" (only "false" for now)'),
     Flag(
         name="secret",
@@ -131,13 +138,12 @@ FLAGS = (
     Flag(name="security-opt", kind="stringArray", hidden=True, ignored=True, note="flag --security-opt is ignored"),
     Flag(name="squash", kind="bool", hidden=True, ignored=True, note="experimental flag --squash is ignored"),
     Flag(name="print", hidden=True, unsupported=_NO_CALL),
-    Flag(name="memory", shorthand="m", kind="bytes", hidden=True, unsupported=_NO_LIMITS),
-    Flag(name="memory-swap", kind="bytes", hidden=True, unsupported=_NO_LIMITS),
-    Flag(name="cpu-shares", shorthand="c", kind="int", hidden=True, unsupported=_NO_LIMITS),
-    Flag(name="cpu-period", kind="int", hidden=True, unsupported=_NO_LIMITS),
-    Flag(name="cpu-quota", kind="int", hidden=True, unsupported=_NO_LIMITS),
-    Flag(name="cpuset-cpus", hidden=True, unsupported=_NO_LIMITS),
-    Flag(name="cpuset-mems", hidden=True, unsupported=_NO_LIMITS),
+    Flag(name="memory-swap", hidden=True, help="Memory and swap of each RUN step together, -1 for unlimited swap"),
+    Flag(name="cpu-shares", shorthand="c", hidden=True, help="Weight of each RUN step among others (1024 is usual)"),
+    Flag(name="cpu-period", hidden=True, help="Microseconds that --cpu-quota is of"),
+    Flag(name="cpu-quota", hidden=True, help="Microseconds of processor time of each RUN step per period"),
+    Flag(name="cpuset-cpus", hidden=True, help="Processors that RUN steps may use (such as 0-3)"),
+    Flag(name="cpuset-mems", hidden=True, help="Memory nodes that RUN steps may use"),
 )
 
 COMMAND = Command(

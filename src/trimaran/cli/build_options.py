@@ -10,6 +10,7 @@ from trimaran.builders.options import STDIN, BuildContext, BuildOptions, Call, C
 from trimaran.cli.attributes import Attributes
 from trimaran.cli.build_flags import CONTEXT_MODES, NOT_DONE, PROGRESS_MODES
 from trimaran.cli.credentials import agents, secrets
+from trimaran.cli.limits import resources
 from trimaran.cli.options import Values
 from trimaran.cli.outputs import parse_annotation, parse_output
 from trimaran.cli.units import parse_bool, split_csv
@@ -42,6 +43,7 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         ulimits=tuple(ulimit(text) for text in values.texts("ulimit")),
         shm_size=values.number("shm-size"),
         cgroup_parent=values.text("cgroup-parent"),
+        resources=resources(values),
         allow=tuple(check_entitlement(text) for text in values.texts("allow")),
         secrets=secrets(values.texts("secret")),
         agents=agents(values.texts("ssh")),

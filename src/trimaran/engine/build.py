@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from trimaran.engine.bridge import EngineBridge
-from trimaran.engine.engine import Engine
+from trimaran.engine.engine import Engine, limit_store
 from trimaran.engine.history import BuildLog
 from trimaran.engine.request import BuildOutcome, BuildRequest
 from trimaran.errors import NotFound, UsageError
@@ -41,37 +41,50 @@ async def build(
 ) -> BuildOutcome:
     """Run one build to the end. Whatever happens, its log is kept and nothing half-made is left in the store."""
     with BuildLog.open(engine.store.root, request, engine.settings.history) as log:
-        tell = log.before(sink)
-        now = time.time_ns()
-        lock = Lock(request.lock)
-        resolver = ImageResolver(
-            engine.store,
-            engine.registry,
-            lock,
-            offline=request.offline,
-            remember=engine.settings.remember_tags,
-        )
-        context = _step_context(request, engine, resolver, lock, now, client or Client())
-        solver = Solver(
-            make_step=lambda vertex: make_step(vertex, context),
-            index=engine.store.records,
-            results=StoreResults(engine.store),
-            sink=tell,
-            explainer=lambda: _explainer(request, engine, tell),
-        )
-        bridge = EngineBridge(solver=solver, context=context, resolver=resolver, sink=tell)
-        made = await frontends[request.frontend_name](request.frontend, bridge)
-        if request.frontend.subrequest:
-            return BuildOutcome(build_id=log.build_id, log_folder=log.folder, answer=made.metadata)
+        limit_store(engine.store, engine.settings, request.resources.cache_limit)
+        async with engine.store.ceiling.watched():
+            return await _run(request, engine, frontends, log, log.before(sink), docker, client or Client())
 
-        async def use(results: list[Result]) -> list[Exported]:
-            return await _export(request, _exporting(request, engine, made, results, now, tell, docker))
 
-        edges = [built.edge for built in made.built if built.edge is not None]
-        if request.fail_on_miss:
-            _check_stages(request.fail_on_miss, edges)
-        exported = await solver.need(edges, use)
-        return _outcome(exported, log, solver, lock)
+async def _run(
+    request: BuildRequest,
+    engine: Engine,
+    frontends: Frontends,
+    log: BuildLog,
+    tell: Sink,
+    docker: DockerDaemon | None,
+    client: Client,
+) -> BuildOutcome:
+    now = time.time_ns()
+    lock = Lock(request.lock)
+    resolver = ImageResolver(
+        engine.store,
+        engine.registry,
+        lock,
+        offline=request.offline,
+        remember=engine.settings.remember_tags,
+    )
+    context = _step_context(request, engine, resolver, lock, now, client)
+    solver = Solver(
+        make_step=lambda vertex: make_step(vertex, context),
+        index=engine.store.records,
+        results=StoreResults(engine.store),
+        sink=tell,
+        explainer=lambda: _explainer(request, engine, tell),
+    )
+    bridge = EngineBridge(solver=solver, context=context, resolver=resolver, sink=tell)
+    made = await frontends[request.frontend_name](request.frontend, bridge)
+    if request.frontend.subrequest:
+        return BuildOutcome(build_id=log.build_id, log_folder=log.folder, answer=made.metadata)
+
+    async def use(results: list[Result]) -> list[Exported]:
+        return await _export(request, _exporting(request, engine, made, results, now, tell, docker))
+
+    edges = [built.edge for built in made.built if built.edge is not None]
+    if request.fail_on_miss:
+        _check_stages(request.fail_on_miss, edges)
+    exported = await solver.need(edges, use)
+    return _outcome(exported, log, solver, lock)
 
 
 def _check_stages(stages: tuple[str, ...], edges: list[Edge]) -> None:
@@ -139,7 +152,8 @@ def _step_context(
             context_mode=request.context_mode,
         ),
         sandbox=lambda: engine.sandbox(request.entitlements),
-        slots=engine.slots,
+        slots=request.resources.jobs or engine.slots,
+        limits=request.resources.limits,
         now=now,
         host=engine.host,
         secrets=client.secrets,

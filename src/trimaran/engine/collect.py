@@ -28,14 +28,14 @@ _DAY = 86_400 * 1_000_000_000
 _FIRST_TO_GO = ("type==source.local", "type==exec.cachemount", "type==source.git.checkout")
 
 
-def policies(settings: Settings, total: int) -> tuple[PruneOptions, ...]:
-    """In order of use, for a disk of `total` bytes; none when collection is off."""
+def policies(settings: Settings, total: int, limit: int = 0) -> tuple[PruneOptions, ...]:
+    """In order of use, for a disk of `total` bytes; none when collection is off. `limit` goes before the settings'."""
     from trimaran.store.prune import PruneOptions
 
     worker = settings.worker
     if not worker.gc:
         return ()
-    limit = settings.cache_limit.resolve(total)
+    limit = limit or settings.cache_limit.resolve(total)
     if worker.gc_policies:
         own = tuple(
             PruneOptions(
@@ -69,15 +69,15 @@ def _or(space: Space, total: int, default: int) -> int:
 
 def collect(cancel: Cancel, store: Store, settings: Settings) -> int:
     """Free what the policies say; bytes freed. Looks once in EVERY seconds, or at once when the disk runs full."""
+    freed = store.ceiling.settle(cancel)
     stamp = os.path.join(store.root, _STAMP)
     disk = os.statvfs(store.root)
     total, free = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize
     if _is_fresh(stamp) and free > total // 20:
-        return 0
-    rules = policies(settings, total)
+        return freed
+    rules = policies(settings, total, store.ceiling.limit)
     if not rules:
-        return 0
-    freed = 0
+        return freed
     for rule in rules:
         why = Eviction(cause="age" if rule.keep_duration else "limit", limit=rule.max_used or rule.reserved)
         for record in store.collector.prune(cancel, rule, why):

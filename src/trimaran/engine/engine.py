@@ -76,4 +76,13 @@ class Engine:
 def open_engine(root: str, settings: Settings, entered: Entered) -> Iterator[Engine]:
     """The engine on the store in `root`; closed (pins dropped, temp files removed) at the end."""
     with open_store(root, user_xattrs=entered.user_namespace) as store:
+        limit_store(store, settings)
         yield Engine(store=store, registry=Registry(settings), settings=settings, entered=entered)
+
+
+def limit_store(store: Store, settings: Settings, limit: int = 0) -> None:
+    """Hold the store below `limit` bytes (`--cache-limit`), else the settings'. Who has no limit is not counted."""
+    disk = os.statvfs(store.root)
+    store.ceiling.limit = limit or settings.cache_limit.resolve(disk.f_blocks * disk.f_frsize)
+    if not store.ceiling.limit:
+        store.ceiling.disown()

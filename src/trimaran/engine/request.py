@@ -7,10 +7,22 @@ import msgspec
 from trimaran.digest import Digest
 from trimaran.exporters.options import Output
 from trimaran.graph.frontend import FrontendRequest
+from trimaran.linux.limits import Limits
 from trimaran.oci.descriptor import Descriptor
 from trimaran.platforms import Platform
 from trimaran.sources.given import AgentSource, ContextMode, SecretSource
 from trimaran.sources.lock import LockEntry, LockRequest
+
+
+class Resources(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build may take; 0 and None: as the settings say."""
+
+    cache_limit: int = 0
+    """Bytes of the whole store on disk."""
+    jobs: int = 0
+    """RUN steps at the same time."""
+    limits: Limits | None = None
+    """Of each RUN step."""
 
 
 class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +56,8 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
         context = self.frontend.context_url or folders.get("context", "")
         inside, beside, folder = folders.get("dockerfile", "").partition(context)
         return "\0".join([context, folder if beside and not inside else "", self.frontend.filename])
+
+    resources: Resources = Resources()
 
 
 class StepRecord(msgspec.Struct, frozen=True, kw_only=True):

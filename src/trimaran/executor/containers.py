@@ -8,15 +8,15 @@ import os
 import signal
 import stat
 import struct
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 
 from trimaran.errors import Denied, TrimaranError, Unsupported
 from trimaran.executor import network, process
 from trimaran.executor.process import Output, Streams
 from trimaran.executor.runtime import Exit, Signals, Terminal
 from trimaran.executor.spec import ExecSpec, Host, runtime_config
-from trimaran.linux import cgroups, paths
+from trimaran.linux import limits, paths
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TERMINAL_SIZE = 0x5414  # TIOCSWINSZ
@@ -63,14 +63,15 @@ class Containers:
         check_rootfs(rootfs, spec.cwd)
         with ExitStack() as stack:
             bundle = stack.enter_context(_bundle(self.folder, identity))
-            group = stack.enter_context(_group(identity, spec)) if spec.limits or spec.cgroup_parent else ""
+            group = stack.enter_context(_group(identity, spec))
             _write(f"{bundle}/config.json", self.config(spec, rootfs, bundle, terminal))
             argv = self.arguments(identity, bundle)
-            if spec.security == "insecure" and self._open_devices_group and not group:
-                argv = _in_group(argv, self._open_devices_group)
-            elif group:
-                argv = _in_group(argv, group)
-            before = cgroups.out_of_memory_kills(group or None)
+            folders = group.folders
+            if spec.security == "insecure" and self._open_devices_group and not spec.cgroup_parent:
+                folders = (self._open_devices_group, *folders)
+            if folders:
+                argv = _in_groups(argv, folders)
+            before = group.kills()
             errors = f"{bundle}/error.json"
             heard = _Heard(output)
             if spec.terminal:
@@ -84,8 +85,8 @@ class Containers:
             return Exit(
                 code=killed,
                 signal=number,
-                oom=number == signal.SIGKILL and cgroups.out_of_memory_kills(group or None) > before,
-                peak_memory=cgroups.peak_memory(group) if group else None,
+                oom=bool(code) and (number == signal.SIGKILL or group.limits_memory()) and group.kills() > before,
+                peak_memory=group.peak(),
             )
 
     async def _run_on_pipes(self, argv: list[str], output: Output, stdin: int | None, signals: Signals) -> int:
@@ -246,13 +247,19 @@ def _write(path: str, content: bytes) -> None:
         file.write(content)
 
 
-def _group(identity: str, spec: ExecSpec) -> AbstractContextManager[str]:
-    return cgroups.step_group(identity, spec.limits or cgroups.Limits(), parent=spec.cgroup_parent)
+def _group(identity: str, spec: ExecSpec) -> AbstractContextManager[limits.StepGroup]:
+    if not spec.limits and not spec.cgroup_parent:
+        return nullcontext(limits.StepGroup())
+    wanted = spec.limits or limits.Limits()
+    return limits.step_group(identity, wanted, parent=spec.cgroup_parent, devices=spec.security == "insecure")
 
 
-def _in_group(argv: list[str], group: str) -> list[str]:
-    """Start through a shell that first moves itself into the group: no moment outside of it."""
-    return ["/bin/sh", "-c", 'echo 0 >"$1"/cgroup.procs && shift && exec "$@"', "sh", group, *argv]
+_ENTER = 'while [ "$1" != -- ]; do echo 0 >"$1"/cgroup.procs || exit 125; shift; done; shift; exec "$@"'
+
+
+def _in_groups(argv: list[str], folders: Sequence[str]) -> list[str]:
+    """Start through a shell that first moves itself into the groups: no moment outside of them."""
+    return ["/bin/sh", "-c", _ENTER, "sh", *folders, "--", *argv]
 
 
 def check_rootfs(rootfs: str, cwd: str) -> None:

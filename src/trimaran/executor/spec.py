@@ -12,7 +12,7 @@ import msgspec
 
 from trimaran.errors import UsageError
 from trimaran.executor import seccomp
-from trimaran.linux.cgroups import Limits
+from trimaran.linux.limits import Limits
 
 DEFAULT_HOSTNAME = "buildkitsandbox"
 DEFAULT_SHM_SIZE = 64 << 20

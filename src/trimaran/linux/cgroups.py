@@ -1,4 +1,4 @@
-"""Control groups: one per engine that filters device access, and one per step where limits are asked for.
+"""Control groups: one per engine that filters device access (those of single steps: `linux/limits.py`).
 
 The engine's own group is made by the outer process while the inner one already works: the kernel needs about 10 ms to
 move a process between groups, and everything the engine starts is then in it at no cost. Devices are filtered by a
@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
-import msgspec
-
-from trimaran.errors import Unsupported, UsageError
 from trimaran.linux import bpf
 
 _ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
@@ -159,118 +155,7 @@ def write_file(path: str, text: str) -> None:
         os.close(fd)
 
 
-class Limits(msgspec.Struct, frozen=True):
-    """Limits of one step, cgroup v2's words; None is no limit. `cpu_quota` is in microseconds per `cpu_period`."""
-
-    memory: int | None = None
-    memory_swap: int | None = None
-    cpu_quota: int | None = None
-    cpu_period: int = 100_000
-    cpu_weight: int | None = None
-    cpuset_cpus: str = ""
-    cpuset_mems: str = ""
-    pids: int | None = None
-
-    def files(self) -> tuple[tuple[str, str, str], ...]:
-        """(controller, file, value) of every limit set."""
-        rows: list[tuple[str, str, str]] = []
-        if self.memory is not None:
-            rows.append(("memory", "memory.max", str(self.memory)))
-        if self.memory_swap is not None:
-            rows.append(("memory", "memory.swap.max", str(self.memory_swap)))
-        if self.cpu_quota is not None:
-            rows.append(("cpu", "cpu.max", f"{self.cpu_quota} {self.cpu_period}"))
-        if self.cpu_weight is not None:
-            rows.append(("cpu", "cpu.weight", str(self.cpu_weight)))
-        if self.cpuset_cpus:
-            rows.append(("cpuset", "cpuset.cpus", self.cpuset_cpus))
-        if self.cpuset_mems:
-            rows.append(("cpuset", "cpuset.mems", self.cpuset_mems))
-        if self.pids is not None:
-            rows.append(("pids", "pids.max", str(self.pids)))
-        return tuple(rows)
-
-
-@contextmanager
-def step_group(name: str, limits: Limits, *, parent: str = "") -> Iterator[str]:
-    """A group for one step with its limits, removed at the end, in `parent` (a path in the hierarchy; own by default).
-
-    Raises UsageError for a parent that is no such path, Unsupported, naming the missing controllers.
-    """
-    root = hierarchy()
-    levels = _levels(parent)
-    rows = limits.files()
-    needed = {controller for controller, _, _ in rows}
-    what = f"limit a step: cgroup parent {parent}" if parent else "limit a step"
-    if root is None:
-        raise Unsupported(f"{what}: no cgroup v2 hierarchy here", hint=_WITHOUT)
-    missing = needed - controllers(root)
-    if missing:
-        raise Unsupported(
-            f"limit a step: cgroup v2 has no controller {', '.join(sorted(missing))} here",
-            hint="controllers are in use by cgroup v1 or not delegated; boot with systemd.unified_cgroup_hierarchy=1",
-        )
-    folder = "/".join([root, *levels, name])
-    try:
-        _fill(root, levels, folder, rows)
-    except OSError as error:
-        remove_tree(folder)
-        raise Unsupported(f'{what}: write "{error.filename}": {error.strerror}', hint=_WITHOUT) from error
-    try:
-        yield folder
-    finally:
-        remove_tree(folder)
-
-
-_WITHOUT = "build without resource limits and cgroup parent"
-
-
-def _levels(parent: str) -> list[str]:
-    levels = [part for part in parent.split("/") if part] or ["trimaran"]
-    if ".." in levels or "." in levels or any("\0" in level or "\n" in level for level in levels):
-        raise UsageError(f'limit a step: cgroup parent "{parent}" is no path in the hierarchy', hint="such as /builds")
-    return levels
-
-
-def _fill(root: str, levels: list[str], folder: str, rows: tuple[tuple[str, str, str], ...]) -> None:
-    """Make the group, give it the controllers it needs, its device filter and its limits."""
-    os.makedirs(folder, 0o755, exist_ok=True)
-    needed = " ".join(sorted({f"+{controller}" for controller, _, _ in rows}))
-    for count in range(len(levels) + 1) if needed else ():
-        write_file("/".join([root, *levels[:count]]) + "/cgroup.subtree_control", needed)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        bpf.attach_device_filter(fd)
-    finally:
-        os.close(fd)
-    for _, file, value in rows:
-        write_file(f"{folder}/{file}", value)
-
-
 def controllers(folder: str) -> set[str]:
     """The controllers that groups below `folder` can use."""
     with open(f"{folder}/cgroup.controllers", encoding="ascii") as file:
         return set(file.read().split())
-
-
-def out_of_memory_kills(folder: str | None = None) -> int:
-    """How many processes the kernel killed for want of memory: in the group, or on the whole machine."""
-    path, word = (f"{folder}/memory.events", "oom_kill") if folder else ("/proc/vmstat", "oom_kill")
-    try:
-        with open(path, encoding="ascii") as file:
-            for line in file:
-                name, _, count = line.partition(" ")
-                if name == word:
-                    return int(count)
-    except OSError:
-        pass
-    return 0
-
-
-def peak_memory(folder: str) -> int | None:
-    """The most bytes the group held at once; None where the kernel (before 5.19) or the controller does not say."""
-    try:
-        with open(f"{folder}/memory.peak", encoding="ascii") as file:
-            return int(file.read())
-    except (OSError, ValueError):
-        return None

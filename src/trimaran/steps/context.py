@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from trimaran.store.store import Store
 
 if TYPE_CHECKING:
     from trimaran.executor.sandbox import Sandbox
+    from trimaran.linux.limits import Limits
     from trimaran.sources.given import Agents, Secrets
     from trimaran.steps.views import View
 
@@ -29,6 +31,7 @@ class StepContext:
         sources: Mapping[str, Source],
         sandbox: Callable[[], Sandbox],
         slots: int,
+        limits: Limits | None = None,
         now: int,
         host: Platform,
         secrets: Secrets,
@@ -39,6 +42,9 @@ class StepContext:
         self._open_sandbox = sandbox
         self._sandbox: Sandbox | None = None
         self.slots = asyncio.Semaphore(slots)
+        self._limits = limits
+        self._limits_tried = False
+        self._notice = ""
         self.now = now
         self.host = host
         self.secrets = secrets
@@ -50,6 +56,27 @@ class StepContext:
         if self._sandbox is None:
             self._sandbox = self._open_sandbox()
         return self._sandbox
+
+    @property
+    def limits(self) -> Limits | None:
+        """Of each process; None where no control group can be made for them (`notice` says why)."""
+        if self._limits is not None and not self._limits_tried:
+            from trimaran.errors import Unsupported
+            from trimaran.linux.limits import step_group
+
+            self._limits_tried = True
+            try:
+                with step_group(f"trimaran-probe-{os.getpid()}", self._limits):
+                    pass
+            except Unsupported as error:
+                self._notice = f"steps run without limits: {error.message}"
+                self._limits = None
+        return self._limits
+
+    def notice(self) -> str:
+        """Why steps run without the limits asked for: told once per build."""
+        notice, self._notice = self._notice, ""
+        return notice
 
     async def view(self, result: Result) -> View:
         """What of `result` can be read."""

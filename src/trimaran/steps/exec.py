@@ -17,6 +17,7 @@ from trimaran.executor.spec import Mount as SpecMount
 from trimaran.graph.ops import ExecOp, NetMode, SecurityMode
 from trimaran.graph.vertex import Vertex
 from trimaran.linux import paths
+from trimaran.linux.limits import Limits
 from trimaran.platforms import Platform
 from trimaran.solver.protocols import KeyInput, Result
 from trimaran.steps.context import StepContext
@@ -131,10 +132,11 @@ class ExecStep:
         with stubs.vanishing(mounted.path, (mount.target for mount in spec.mounts)):
             stubs.make(mounted.path, spec.mounts)
             exit_status = await self._context.sandbox.run(spec, mounted.path, output=output)
-        if self._context.sandbox.networks.warning:
-            progress.warn(self._context.sandbox.networks.warning)
+        for warning in (self._context.sandbox.networks.warning, self._context.notice()):
+            if warning:
+                progress.warn(warning)
         if exit_status.code not in (self._op.meta.valid_exit_codes or (0,)):
-            raise self._failed(exit_status, b"".join(tail))
+            raise self._failed(exit_status, b"".join(tail), spec)
 
     def spec(self, identity: Identity, mounts: tuple[SpecMount, ...] = (), variables: tuple[str, ...] = ()) -> ExecSpec:
         """The process for the runtime: the op's own words, the secrets it has as `variables`, and nothing of ours."""
@@ -154,6 +156,7 @@ class ExecStep:
             shm_size=next((m.tmpfs_size for m in op.mounts if is_shared_memory(m)), 0) or DEFAULT_SHM_SIZE,
             extra_hosts=tuple(HostAlias(host.host, host.ip) for host in meta.extra_hosts),
             cgroup_parent=meta.cgroup_parent,
+            limits=self._context.limits,
         )
 
     def _environment(self) -> tuple[str, ...]:
@@ -171,17 +174,24 @@ class ExecStep:
             return environment
         return (*environment, "HOME=/")
 
-    def _failed(self, exit_status: Exit, tail: bytes) -> StepFailed:
+    def _failed(self, exit_status: Exit, tail: bytes, spec: ExecSpec) -> StepFailed:
         words = " ".join(self._op.meta.args)
         message = f'process "{words}" did not complete successfully: exit code: {exit_status.code}'
         hint = ""
         if exit_status.oom:
-            message += ": killed for lack of memory"
-            hint = "the machine (or the step's limit) has too little memory for it"
+            message += f": killed for lack of memory{_used(exit_status, spec.limits)}"
+            hint = "raise its limit by --memory" if spec.limits else "the machine has too little memory for it"
         elif exit_status.code == 139 and self.execution == "emulated":
             hint = f"it crashed under emulation of {self._platform}: cross-compile with FROM --platform=$BUILDPLATFORM"
         lines = tail.decode("utf-8", "replace").splitlines()[-_TAIL:]
         return StepFailed(message, exit_code=exit_status.code, vertex=self._name, tail=tuple(lines), hint=hint)
+
+
+def _used(exit_status: Exit, limits: Limits | None) -> str:
+    if exit_status.peak_memory is None:
+        return ""
+    used = f", it used {exit_status.peak_memory / 1e6:.0f} MB at its peak"
+    return f"{used}, of {limits.memory / 1e6:.0f} MB allowed" if limits and limits.memory else used
 
 
 def _make_missing_folders(rootfs: str, spec: ExecSpec) -> None:

@@ -18,6 +18,7 @@ from trimaran.digest import Digest
 from trimaran.errors import Corrupt, NotFound
 from trimaran.oci.blobs import CHUNK
 from trimaran.oci.descriptor import Descriptor
+from trimaran.store.ceiling import Ceiling
 from trimaran.store.database import Database
 from trimaran.store.disk import disk_errors
 from trimaran.store.failpoints import reached
@@ -31,12 +32,13 @@ _INLINE = 64 << 10
 class Content:
     """The store's member of `oci.blobs.Blobs`."""
 
-    def __init__(self, root: str, database: Database, pins: Pins) -> None:
+    def __init__(self, root: str, database: Database, pins: Pins, ceiling: Ceiling) -> None:
         self._root = os.path.join(root, "blobs")
         self._seen: set[Digest] = set()
         self._collector = os.path.join(root, "gc.lock")
         self._database = database
         self._pins = pins
+        self.ceiling = ceiling
         self.written: set[Digest] = set()
         """Blobs whose bytes this process has written, hashed and synced itself."""
 
@@ -224,7 +226,7 @@ class BlobSink:
         """Whether the bytes are here already: see `oci.blobs.is_present`."""
 
     async def write(self, data: bytes) -> None:
-        if len(data) <= _INLINE:
+        if len(data) <= _INLINE and self._writer.has_room(len(data)):
             self._writer.write(data)
         else:
             await aio.in_thread(self._write, data)
@@ -252,6 +254,7 @@ class BlobWriter:
         self._keep = keep
         self._fd: int | None = None
         self._path = ""
+        self._room = 0
         self.size = 0
 
     @property
@@ -266,12 +269,27 @@ class BlobWriter:
         self._hasher.update(data)
         if not self._keep:
             return
+        self._make_room(len(data))
         with disk_errors("write blob"):
             fd = self._open()
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
         reached("blob written")
+
+    def has_room(self, size: int) -> bool:
+        """Whether `write` of so many bytes has not to wait for others to be evicted."""
+        return not self._keep or self._room >= size or self._content.ceiling.covers(self._wanted(size))
+
+    def _make_room(self, size: int) -> None:
+        if self._room < size:
+            self._content.ceiling.ask(Cancel(), self._wanted(size), "write blob")
+            self._room += self._wanted(size)
+        self._room -= size
+
+    def _wanted(self, size: int) -> int:
+        """The whole blob at first, where its size is known."""
+        return max(size, self._expected.size if self._expected and not self._room else 0)
 
     def _open(self) -> int:
         if self._fd is None:

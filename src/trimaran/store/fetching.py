@@ -117,7 +117,7 @@ def _receive(
     with content.writer(descriptor.media_type, descriptor) as blob:
         try:
             read = _tee(cancel, feed, blob)
-            entries, found = _unpack(cancel, decompress(read), folder, user_xattrs=user_xattrs)
+            entries, found = _unpack(cancel, content, decompress(read), folder, user_xattrs=user_xattrs)
             while read(CHUNK):
                 pass  # what follows the archive belongs to the blob too
         finally:
@@ -148,14 +148,19 @@ def _tee(cancel: Cancel, feed: _Feed, blob: BlobWriter) -> Callable[[int], bytes
 
 
 def _unpack(
-    cancel: Cancel, read: Callable[[int], bytes], folder: str | None, *, user_xattrs: bool
+    cancel: Cancel, content: Content, read: Callable[[int], bytes], folder: str | None, *, user_xattrs: bool
 ) -> tuple[EntryList, Digest]:
+    def read_with_room(size: int) -> bytes:
+        data = read(size)
+        content.ceiling.ask(cancel, len(data), "unpack layer")
+        return data
+
     if folder is None:
         listed = read_layer(cancel, read)
         return listed.entries, listed.diff_id
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        unpacked = read_layer(cancel, read, extract_to=fd, user_xattrs=user_xattrs)
+        unpacked = read_layer(cancel, read_with_room, extract_to=fd, user_xattrs=user_xattrs)
         mark_listed_whiteouts(fd, unpacked.entries, user_xattrs=user_xattrs)
         return unpacked.entries, unpacked.diff_id
     finally:
@@ -170,7 +175,7 @@ def unpack_blob(
     try:
         read = verified(content, blob.descriptor, fd)
         with damage_noticed(content, blob.descriptor, fd):
-            entries, found = _unpack(cancel, decompress(read), folder, user_xattrs=user_xattrs)
+            entries, found = _unpack(cancel, content, decompress(read), folder, user_xattrs=user_xattrs)
         while read(CHUNK):
             pass
     finally:

@@ -322,7 +322,7 @@ class Layers:
             path = self._places.folder(layer)
             assert path is not None
             return path
-        from trimaran.store.making import render_folder
+        from trimaran.store.making import folder_size, render_folder
         from trimaran.store.pages import paged
 
         async with self._locked(layer):
@@ -330,6 +330,7 @@ class Layers:
             if known is not None:
                 return known
             entries = await self.entries(layer)
+            await aio.in_thread(self.content.ceiling.ask, folder_size(entries), "write snapshot")
             temporary = self.snapshots.folders.temporary()
             user_xattrs = self.snapshots.folders.user_xattrs
             await aio.in_thread(

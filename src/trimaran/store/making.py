@@ -16,13 +16,14 @@ from trimaran.store.content import BlobWriter, Content
 from trimaran.store.decompression import decompress
 from trimaran.store.disk import disk_errors
 from trimaran.store.encoders import compressed
-from trimaran.store.entries import Entry, EntryList
+from trimaran.store.entries import FILE, FOLDER, Entry, EntryList
 from trimaran.store.layer_rows import LayerBlob
 from trimaran.store.render import write_layer, write_snapshot
 from trimaran.store.snapshots.lowers import mark_listed_whiteouts
 from trimaran.store.stages import Stage
 
 _CHUNK = 1 << 20
+_BLOCK = 4096
 
 
 def render(
@@ -114,6 +115,12 @@ def damage_noticed(content: Content, descriptor: Descriptor, fd: int) -> Iterato
         while read(_CHUNK):
             pass
         raise
+
+
+def folder_size(entries: EntryList) -> int:
+    """Bytes the list's folder will take on disk, about: a block for each folder, whole blocks for files."""
+    files = sum((entry.size + _BLOCK - 1) // _BLOCK for entry in entries if entry.kind == FILE)
+    return (files + sum(entry.kind == FOLDER for entry in entries)) * _BLOCK
 
 
 def render_folder(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.errors import Cancelled, NotFound
+from trimaran.store.ceiling import Ceiling
 from trimaran.store.content import Content
 from trimaran.store.database import Database, open_database
 from trimaran.store.disk import disk_errors
@@ -38,7 +39,8 @@ class Store:
         self.readonly = database.readonly
         self.pins = Pins(root)
         self.last_use = LastUse(database)
-        self.content = Content(root, database, self.pins)
+        self.ceiling = Ceiling(root, lambda: self.collector)
+        self.content = Content(root, database, self.pins, self.ceiling)
         self.snapshots: Snapshots = choose_snapshots(root, database, self.pins, user_xattrs=user_xattrs)
         self.layers = Layers(
             root, database, self.pins, content=self.content, snapshots=self.snapshots, last_use=self.last_use

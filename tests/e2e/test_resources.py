@@ -1,0 +1,95 @@
+"""What a build may take: the disk limit, memory and processors of its steps, how many run at once."""
+
+from __future__ import annotations
+
+import re
+
+from stage.namespaces import mount_namespace
+
+MIB = 1 << 20
+
+
+def st_blocks(folder):
+    """On disk, each inode once."""
+    return sum({(found := path.lstat()).st_ino: found.st_blocks * 512 for path in folder.rglob("*")}.values())
+
+
+def test_the_cache_limit_holds_and_says_why_it_cannot(either, bases, context):
+    noise = "FROM alpine\nARG N\nRUN head -c 10000000 /dev/urandom > /noise && echo $N\n"
+    context.dockerfile(noise)
+    for number in range(5):
+        either("build", "--cache-limit=40mb", "--build-arg", f"N={number}", "-o", "type=cacheonly", ".",
+               cwd=context.folder)  # fmt: skip
+        assert st_blocks(either.root) < 41 * MIB
+    again = either("build", "--progress=plain", "--build-arg", "N=4", "-o", "type=cacheonly", ".", cwd=context.folder)
+    assert "CACHED" in again.stderr, "what was used last is still there"
+    context.dockerfile("FROM alpine\nRUN head -c 90000000 /dev/urandom > /noise && sleep 3\n")
+    said = either("build", "--cache-limit=40mb", "-o", "type=cacheonly", ".", cwd=context.folder, exit_code=1).stderr
+    assert re.search(r"run the build: the cache limit of \d+ bytes is reached: running builds and the store", said)
+    assert "--cache-limit" in said
+    context.dockerfile("FROM alpine\nRUN echo works >/it\n")
+    either("build", "--cache-limit=40mb", "-o", "type=cacheonly", ".", cwd=context.folder)
+    assert st_blocks(either.root) < 41 * MIB
+
+
+EATER = "FROM alpine\nRUN dd if=/dev/zero of=/dev/null bs=200M count=1\nRUN echo never\n"
+
+
+def test_a_step_over_its_memory_is_told_apart(trimaran, bases, context):
+    context.dockerfile(EATER)
+    said = trimaran("build", "--memory=64m", "--resource=memory-swap=64m", ".", cwd=context.folder, exit_code=1).stderr
+    assert re.search(r"killed for lack of memory, it used 6\d MB at its peak, of 67 MB allowed", said), said
+    assert "--memory" in said
+    trimaran("build", "--memory=512m", "--cpus=1.5", "--resource=cpuset-cpus=0", ".", cwd=context.folder)
+
+
+def test_limits_reach_the_step(trimaran, bases, context):
+    show = "cat /proc/self/cgroup; grep Cpus_allowed_list /proc/self/status; echo end"
+    context.dockerfile(f"FROM alpine\nRUN {show}\n")
+    said = trimaran("build", "--progress=plain", "--resource=memory=100m,cpuset-cpus=0", "--cpus=0.5", ".",
+                    cwd=context.folder).stderr  # fmt: skip
+    assert re.search(r"Cpus_allowed_list:\s+0$", said, re.M)
+    assert "/trimaran" in said
+
+
+def test_where_no_group_can_be_made_there_is_one_notice(rootless, bases, context):
+    context.dockerfile("FROM alpine\nRUN echo one\nRUN echo two\nRUN echo three\n")
+    with mount_namespace() as inside:
+        inside.run("mount", "--bind", "-o", "ro", "/sys/fs/cgroup", "/sys/fs/cgroup")
+        command = inside.inside(rootless)
+        said = command("build", "--progress=plain", "--memory=100m", ".", cwd=context.folder).stderr
+    inline = re.findall(r"^#\d+ .*steps run without limits: ", said, re.M)
+    assert len(inline) <= 1 <= said.count("steps run without limits: ") <= 2, said
+
+
+def test_jobs_are_how_many_steps_run_at_once(trimaran, bases, context):
+    stages = "".join(
+        f"FROM alpine AS s{n}\nRUN cat /proc/uptime; sleep 0.4; echo {n} >/n; cat /proc/uptime\n" for n in range(3)
+    )
+    copies = "".join(f"COPY --from=s{n} /n /{n}\n" for n in range(3))
+    context.dockerfile(f"{stages}FROM scratch\n{copies}")
+
+    def most(*words: str) -> int:
+        said = trimaran("build", "--progress=plain", "--no-cache", *words, ".", cwd=context.folder).stderr
+        steps: dict[str, list[float]] = {}
+        for step, at in re.findall(r"^#(\d+) \d+\.\d+ (\d+\.\d+) \d+\.\d+$", said, re.M):
+            steps.setdefault(step, []).append(float(at))
+        assert len(steps) == 3
+        return max(sum(begin <= other[0] < end for other in steps.values()) for begin, end in steps.values())
+
+    assert most("--jobs=1") == 1
+    assert most("--jobs=3") > 1
+
+
+def test_what_is_no_limit_is_refused(trimaran, context):
+    context.dockerfile("FROM scratch\n")
+    for words, told in (
+        (("--memory=lots",), "memory"),
+        (("--cpus=none",), "--cpus"),
+        (("--jobs=0",), "--jobs"),
+        (("--resource=colour=red",), "known"),
+        (("--resource=cpuset-cpus=0;1",), "cpuset-cpus"),
+        (("--resource=memory-swap=1g",), "memory-swap"),
+        (("--cache-limit=-1",), "cache-limit"),
+    ):
+        assert told in trimaran("build", *words, ".", cwd=context.folder, exit_code=1).stderr
