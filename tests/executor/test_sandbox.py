@@ -17,7 +17,7 @@ class Recorder:
     def __init__(self):
         self.specs = []
 
-    async def run(self, spec, rootfs, *, output, stdin=None, terminal=None):
+    async def run(self, spec, rootfs, *, output, stdin=None, terminal=None, signals=()):
         self.specs.append(spec)
         return Exit(0)
 
