@@ -67,21 +67,54 @@ def test_tokens_and_headers():
         given(GIT_AUTH_HEADER=b"a\nb: c")
 
 
+def started(git):
+    """What git is started with: its words, its environment, its settings by its own account, and what it inherits."""
+    with git.private() as (variables, descriptors):
+        shown = subprocess.run(
+            ["git", "config", "--list"], env=variables, pass_fds=descriptors, capture_output=True, text=True, check=True
+        ).stdout
+        held = [os.pread(fd, 4096, 0).decode() for fd in descriptors]
+        return git.command(["fetch"]), variables, dict(line.split("=", 1) for line in shown.splitlines()), held
+
+
 def test_a_header_is_for_one_host_and_stops_redirects():
-    """T27: git would take it along."""
-    variables = Git(folder="/x", remote=REMOTE, authorization="basic secret").environment()
-    settings = {
-        variables[f"GIT_CONFIG_KEY_{n}"]: variables[f"GIT_CONFIG_VALUE_{n}"]
-        for n in range(int(variables["GIT_CONFIG_COUNT"]))
-    }
-    assert settings["http.https://host:8443/.extraHeader"] == "Authorization: basic secret"
-    assert settings["http.followRedirects"] == "false"
-    assert not any("secret" in word for word in Git(folder="/x", remote=REMOTE, authorization="secret").command(["x"]))
+    """T27: git would take it along. It is in no command line and no environment."""
+    words, variables, settings, _ = started(Git(folder="/x", remote=REMOTE, authorization='basic "secret"\\'))
+    assert settings["http.https://host:8443/.extraheader"] == 'Authorization: basic "secret"\\'
+    assert settings["http.followredirects"] == "false"
+    assert "secret" not in " ".join((*words, *variables.values()))
+
+
+def test_a_login_of_the_url_is_for_one_host():
+    """Git is given the URL without it, and asks for it when that host wants to know."""
+    remote = parse_remote("https://me:s%2Fcret@host:8443/a%20b.git")
+    words, variables, settings, held = started(Git(folder="/x", remote=remote))
+    assert settings["remote.origin.url"] == "https://host:8443/a%20b.git"
+    assert settings["http.followredirects"] == "initial"
+    assert held == ["username=me\npassword=s/cret\n"]
+    assert [name for name in settings if name.startswith("credential.")] == [
+        "credential.helper",
+        "credential.https://host:8443.helper",
+    ]
+    for secret in ("cret", "me"):
+        assert secret not in " ".join((*words, variables["GIT_CONFIG_GLOBAL"], *settings.values())).replace("name", "")
+    assert started(Git(folder="/x", remote=parse_remote("https://token@host/x.git")))[3] == [
+        "username=token\npassword=\n"
+    ]
+    with pytest.raises(UsageError, match="more than one line"):
+        started(Git(folder="/x", remote=parse_remote("https://me:a%0ahost=evil@host/x.git")))
+    assert started(Git(folder="/x", remote=parse_remote("ssh://git@host/x.git")))[3] == []
+
+
+def test_secrets_for_all_hosts_do_not_replace_a_login_of_the_url():
+    remote = parse_remote("https://me:mine@host:8443/x.git")
+    assert given(remote, GIT_AUTH_TOKEN=b"t", GIT_AUTH_HEADER=b"bearer h") == ""
+    assert given(remote, **{"GIT_AUTH_HEADER.host:8443": b"one"}) == "one"
 
 
 def test_the_environment_is_built_from_empty():
     inherited = {"PATH": "/bin", "GIT_DIR": "/evil", "GIT_SSH": "evil", "LD_PRELOAD": "evil", "HOME": "/home/me"}
-    variables = Git(folder="/x", inherited=inherited).environment()
+    variables = Git(folder="/x", inherited=inherited).local_environment()
     assert "evil" not in " ".join(variables.values())
     assert "LD_PRELOAD" not in variables
     assert variables["HOME"] == "/nonexistent"

@@ -9,7 +9,7 @@ from trimaran.dockerfile.names import command_name, step_name
 from trimaran.dockerfile.owners import owner
 from trimaran.dockerfile.parents import Kept, read_path, with_parents
 from trimaran.dockerfile.problems import DockerfileError
-from trimaran.dockerfile.remote import RemoteSource, check_checksum, looks_remote, remote_source
+from trimaran.dockerfile.remote import RemoteSource, check_checksum, looks_remote, remote_source, shown_url
 from trimaran.dockerfile.state import Command, StageState, Target
 from trimaran.dockerfile.words import Expander
 from trimaran.graph.ops import (
@@ -38,7 +38,7 @@ def add_copy(state: StageState, command: Command, item: Copy, target: Target) ->
     base = [state.draft] if state.draft is not None and not linked else []
     actions = _Actions(base, _owner(item, linked=linked, has_base=bool(base)), *_mode(item.chmod), target)
     destination = paths.destination(state.cwd, item.destination)
-    shown = command_name(item.node.code, word, env)
+    shown = shown_url(command_name(item.node.code, word, env))
     name = step_name(state, shown, prefixed=target.prefixed, platform=state.platform, env=env)
     for source in item.sources:
         if source in remotes:
@@ -228,7 +228,7 @@ def _history(item: Copy) -> str:
         parts.append(f"--chown={item.chown}")
     if item.chmod:
         parts.append(f"--chmod={item.chmod}")
-    parts += [*item.sources, *("<<" + file.name for file in item.files), item.destination]
+    parts += [*map(shown_url, item.sources), *("<<" + file.name for file in item.files), item.destination]
     return " ".join(parts) + " # buildkit"
 
 

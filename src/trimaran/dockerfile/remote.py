@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from trimaran.dockerfile.drafts import Draft, Drafts
@@ -14,6 +16,7 @@ from trimaran.graph.vertex import Edge, Hints, Vertex
 
 KEEP_GIT_DIR = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
 _CONTEXT_FILE = "context"
+_LOGIN = re.compile(r"(https?://)[^\s/?#]*@", re.IGNORECASE)
 _SCHEMES = ("http://", "https://", "git://", "ssh://")
 
 
@@ -192,9 +195,5 @@ def named_source(value: str) -> SourceOp | None:
 
 
 def shown_url(text: str) -> str:
-    """Without user and password where they are credentials (T26)."""
-    scheme, mark, rest = text.partition("://")
-    place, slash, path = rest.partition("/")
-    if not mark or scheme.lower() not in ("http", "https") or "@" not in place:
-        return text
-    return f"{scheme}://{place.rpartition('@')[2]}{slash}{path}"
+    """Without user and password in the HTTP(S) URLs of a text: they are credentials (T26)."""
+    return _LOGIN.sub(r"\1", text)

@@ -15,13 +15,17 @@ AGENT = "default"
 
 
 async def authorization(remote: Remote, secrets: Secrets, *, header: str, token: str) -> str:
-    """The Authorization header for an HTTP(S) remote, from the secrets of these names (`NAME.HOST` goes first)."""
+    """The Authorization header for an HTTP(S) remote, from the secrets of these names (`NAME.HOST` goes first).
+
+    One that is for all hosts does not replace what the URL itself says.
+    """
     if remote.scheme not in ("http", "https"):
         return ""
-    for name in (f"{header}.{remote.host}", header) if header else ():
+    suffixes = (f".{remote.host}",) if remote.has_login else (f".{remote.host}", "")
+    for name in [header + suffix for suffix in suffixes] if header else ():
         if (value := await secrets.get(name)) is not None:
             return _line(value, name)
-    for name in (f"{token}.{remote.host}", token) if token else ():
+    for name in [token + suffix for suffix in suffixes] if token else ():
         if (value := await secrets.get(name)) is not None:
             import base64
 

@@ -3,18 +3,20 @@
 Law (threats T20, T21, T25 to T27): the environment is built from empty. A remote is named by configuration in that
 environment, never by an argument; whatever else comes from a person or a server is a full name (`refs/…`, an object
 name), and stands behind the options. Nothing is ever checked out: objects are read, so no path of a repository, filter,
-hook or link of it has any effect.
+hook or link of it has any effect. What logs in lies in memory, behind a descriptor that git inherits: it is in no
+command line (git gives URLs to its helpers so) and in no environment.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 import msgspec
 
 from trimaran.aio import Cancel
-from trimaran.errors import Corrupt, NotFound, TrimaranError, Unavailable
+from trimaran.errors import Corrupt, NotFound, TrimaranError, Unavailable, UsageError
 from trimaran.registry.errors import printable
 from trimaran.sources.git_url import Remote
 
@@ -79,18 +81,31 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
     inherited: Mapping[str, str] = {}
     protocols: str = PROTOCOLS
 
-    def environment(self) -> dict[str, str]:
-        """All that git gets to know."""
+    @contextmanager
+    def private(self) -> Iterator[tuple[dict[str, str], tuple[int, ...]]]:
+        """All that git gets to know, and the descriptors that it needs for it."""
+        with ExitStack() as stack:
+            settings, variables, descriptors = {}, {}, []
+            if self.remote is not None and self.authorization:
+                place = f"{self.remote.scheme}://{self.remote.host}/"
+                config = f'[http "{_quoted(place)}"]\n\textraHeader = "Authorization: {_quoted(self.authorization)}"\n'
+                descriptors.append(stack.enter_context(_in_memory(config)))
+                variables["GIT_CONFIG_GLOBAL"] = f"/proc/self/fd/{descriptors[-1]}"
+                settings["http.followRedirects"] = "false"  # git would send the header along (T27)
+            elif self.remote is not None and self.remote.has_login:
+                descriptors.append(stack.enter_context(_in_memory(_login(self.remote))))
+                # Asked for this host alone, by git itself, when the server wants to know.
+                name = f"credential.{self.remote.scheme}://{self.remote.host}.helper"
+                settings[name] = f'!f() {{ test "$1" != get || cat /proc/self/fd/{descriptors[-1]}; }}; f'
+            yield self._environment(settings) | variables, tuple(descriptors)
+
+    def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
         given = {name: self.inherited[name] for name in _PASSED if name in self.inherited}
         if certificates := self.inherited.get("SSL_CERT_FILE"):
             given["GIT_SSL_CAINFO"] = certificates
-        settings = dict(_SETTINGS)
+        settings = {**_SETTINGS, **more}
         if self.remote is not None:
-            settings["remote.origin.url"] = self.remote.text
-            if self.authorization:
-                place = f"{self.remote.scheme}://{self.remote.host}/"
-                settings[f"http.{place}.extraHeader"] = f"Authorization: {self.authorization}"
-                settings["http.followRedirects"] = "false"  # git would send the header along (T27)
+            settings["remote.origin.url"] = self.remote.bare
         for number, (name, value) in enumerate(settings.items()):
             given[f"GIT_CONFIG_KEY_{number}"] = name
             given[f"GIT_CONFIG_VALUE_{number}"] = value
@@ -112,6 +127,10 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
             **({"SSH_AUTH_SOCK": self.agent} if self.agent else {}),
         }
 
+    def local_environment(self) -> dict[str, str]:
+        """For what asks no server: nothing that logs in."""
+        return self._environment({})
+
     def _ssh(self) -> str:
         """Host keys are the person's own; without an agent there is nothing to log in with."""
         import shlex
@@ -124,12 +143,13 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
         return ["git", f"--git-dir={self.folder}", "--no-pager", "--literal-pathspecs", *arguments]
 
     def redacted(self, text: str) -> str:
-        """Of git's words, fit for a terminal: no password of the remote."""
-        if self.remote is not None and self.remote.password:
+        """Of git's words, fit for a terminal: nothing that logs in to the remote."""
+        if self.remote is not None and self.remote.has_login:
             from urllib.parse import unquote
 
-            for secret in (self.remote.password, unquote(self.remote.password)):
-                text = text.replace(secret, "…")
+            for secret in (self.remote.password, self.remote.user):
+                for form in filter(None, (secret, unquote(secret))):
+                    text = text.replace(f"{form}@", "…@")
         return printable(text.strip(), 600)
 
     async def run(self, *arguments: str, what: str) -> bytes:
@@ -137,18 +157,20 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
         import asyncio
 
         pipe = asyncio.subprocess.PIPE
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self.command(arguments),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=pipe,
-                stderr=pipe,
-                cwd="/",
-                env=self.environment(),
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise not_started(error, what) from None
+        with self.private() as (environment, descriptors):
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self.command(arguments),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=pipe,
+                    stderr=pipe,
+                    cwd="/",
+                    env=environment,
+                    pass_fds=descriptors,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise not_started(error, what) from None
         try:
             output, complaint = await process.communicate()
         except BaseException:
@@ -182,6 +204,32 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
         error = GitFailed(f"{what}: {' '.join(lines) or f'git ended with exit code {code}'}", hint=_hint(whole))
         error.complaint = words
         return error
+
+
+@contextmanager
+def _in_memory(text: str) -> Iterator[int]:
+    """A descriptor of a file without a name; whoever opens it by its number reads from the beginning."""
+    fd = os.memfd_create("git", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _quoted(text: str) -> str:
+    """Within the quotes of a configuration file."""
+    return text.replace("\\", "\\\\").replace('"', '\\"')
+
+
+def _login(remote: Remote) -> str:
+    """As a credential helper answers."""
+    from urllib.parse import unquote
+
+    user, password = unquote(remote.user), unquote(remote.password)
+    if not (user + password).isprintable():
+        raise UsageError(f"log in to {remote.bare}: user or password is more than one line of text")
+    return f"username={user}\npassword={password}\n"
 
 
 def kill_group(pid: int) -> None:
@@ -232,7 +280,7 @@ def read_objects(
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
                 cwd="/",
-                env=git.environment(),
+                env=git.local_environment(),
                 start_new_session=True,
             )
         except OSError as error:

@@ -22,7 +22,7 @@ _HEXADECIMAL = frozenset("0123456789abcdef")
 
 
 class Remote(msgspec.Struct, frozen=True, kw_only=True):
-    """A repository's place. `text` is what git is given; `host` has the port, `user` no password."""
+    """A repository's place. `text` is what was written; `host` has the port, `user` no password."""
 
     text: str
     scheme: str
@@ -35,15 +35,21 @@ class Remote(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def shown(self) -> str:
-        """Without password, for people and for what is kept (T26)."""
-        return self.text.replace(f":{self.password}@", ":…@", 1) if self.password else self.text
+        """For people and for what is kept (T26)."""
+        return self.bare
 
     @property
     def bare(self) -> str:
-        """Without user and password where they are credentials (HTTP); ssh needs its user."""
+        """What git is given: without user and password where they are credentials (HTTP); ssh needs its user."""
         if self.scheme not in ("http", "https"):
-            return self.text
-        return f"{self.scheme}://{self.host}{self.path}"
+            return self.text.replace(f":{self.password}@", "@", 1) if self.password else self.text
+        _, slash, path = self.text.partition("://")[2].partition("/")
+        return f"{self.scheme}://{self.host}{slash}{path}"
+
+    @property
+    def has_login(self) -> bool:
+        """User or password of HTTP; a token often stands for the user alone."""
+        return self.scheme in ("http", "https") and bool(self.user or self.password)
 
 
 class GitUrl(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,144 @@
+"""Secrets of every kind in one build, and then their bytes looked for everywhere (T19, T26, T56, T57, T59)."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stage import ssh
+from stage.contexts import Context
+from stage.git_server import GitServer
+from stage.program import Trimaran
+from stage.searching import Watching, places_with
+from stage.web_server import WebServer
+
+FILE, VARIABLE, TOKEN, HEADER, PASSWORD, GIT_PASSWORD = (
+    f"{name}-of-the-test-3141592653" for name in ("file", "variable", "token", "header", "password", "gitpassword")
+)
+CONTROL = "no-secret-at-all-2718281828"
+"""What the search has to find."""
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    with WebServer().serving() as running:
+        running.files["/file.txt"] = b"fetched\n"
+        yield running
+
+
+@pytest.fixture
+def repositories(tmp_path: Path) -> Iterator[dict[str, GitServer]]:
+    """Three hosts (ports differ), each with a private repository for one kind of login."""
+    passwords = {"token": TOKEN, "header": HEADER, "url": GIT_PASSWORD}
+    servers = {name: GitServer(tmp_path / name) for name in passwords}
+    for name, server in servers.items():
+        copy = server.repository("app")
+        copy.write("read", f"{name}\n")
+        copy.commit()
+        server.password = passwords[name]
+    with servers["token"].serving(), servers["header"].serving(), servers["url"].serving():
+        yield servers
+
+
+DOCKERFILE = """FROM alpine AS given
+ENV STEP=given
+RUN --mount=type=secret,id=file --mount=type=secret,id=variable,env=TOKEN --mount=type=ssh \\
+    test "$(cat /run/secrets/file)" = {file} || exit 3; test -S "$SSH_AUTH_SOCK" && sleep 0.5 && \\
+    test ${{#TOKEN}} = {length} && echo used && : {control}
+FROM alpine AS beside
+ENV STEP=beside
+RUN for n in 1 2 3 4 5 6 7 8; do cat /proc/*/environ /proc/*/cmdline /proc/mounts; sleep 0.1; done > /saw; env >> /saw
+RUN test ! -e /run/secrets && test ! -e /run/buildkit && ls -R /run > /ran
+FROM scratch
+ADD {token}#main /token/
+ADD {header}#main /header/
+ADD {url}#main /url/
+ADD --keep-git-dir=true {url}#main /kept/
+ADD {web} /web/
+COPY --from=given /etc/passwd /given
+COPY --from=beside /saw /ran /beside/
+"""
+
+
+def dockerfile(repositories: dict[str, GitServer], web: WebServer) -> str:
+    return DOCKERFILE.format(
+        # The shell's own words must not be what is looked for.
+        file="".join(f"{FILE[n : n + 5]}''" for n in range(0, len(FILE), 5)),
+        length=len(VARIABLE),
+        control=CONTROL,
+        token=repositories["token"].url("app"),
+        header=repositories["header"].url("app"),
+        url=repositories["url"].url("app", user=f"me:{GIT_PASSWORD}"),
+        web=web.url("/file.txt", user=f"me:{PASSWORD}"),
+    )
+
+
+def test_secrets_of_all_kinds_are_nowhere(
+    either: Trimaran, bases: str, context: Context, repositories: dict[str, GitServer], web: WebServer, tmp_path: Path
+) -> None:
+    key = ssh.make_key(either.home)
+    private = key.read_text().splitlines()[2]
+    secret = either.home / "secret"
+    secret.write_text(FILE)
+    secret.chmod(0o644)
+    header = "basic " + base64.b64encode(f"me:{HEADER}".encode()).decode()
+    encoded = [base64.b64encode(f"x-access-token:{TOKEN}".encode()).decode(), header.removeprefix("basic ")]
+    encoded += [base64.b64encode(f"me:{each}".encode()).decode() for each in (PASSWORD, GIT_PASSWORD)]
+    needles = (FILE, VARIABLE, TOKEN, HEADER, PASSWORD, GIT_PASSWORD, private, *encoded)
+    given = {"VARIABLE": VARIABLE, "GIT_AUTH_TOKEN": TOKEN, "HEADER": header}
+    host = repositories["header"].url("app").split("/")[2]
+    context.dockerfile(dockerfile(repositories, web))
+    words = (
+        *("build", "-D", "--progress=rawjson", "-t", "with:secrets", "--ssh", f"default={key}"),
+        *("--secret", f"id=file,src={secret}", "--secret", "id=variable,env=VARIABLE"),
+        *("--secret", "id=GIT_AUTH_TOKEN", "--secret", f"id=GIT_AUTH_HEADER.{host},env=HEADER"),
+        *("--metadata-file", str(either.home / "metadata.json")),
+        *("-o", f"type=oci,dest={either.home}/image.tar,compression=uncompressed", "-o", "type=image"),
+    )
+    with Watching(*needles, CONTROL, ours=f"TRIMARAN_ROOT={either.root}") as watching:
+        done = either(*words, ".", cwd=context.folder, env=given)
+    assert {s.where for s in watching.seen if s.needle == CONTROL} == {"cmdline"}
+    assert [s for s in watching.seen if s.needle == VARIABLE and "STEP=given" in s.environment]
+    assert "used" in either("logs").stdout, "this test is void when the step did not get them"
+    assert web.asked[-1].headers["Authorization"] == "Basic " + encoded[2]
+    assert [repositories[name].credentials[-1] for name in repositories] == [
+        f"x-access-token:{TOKEN}",
+        f"me:{HEADER}",
+        f"me:{GIT_PASSWORD}",
+    ]
+    allowed = {(VARIABLE, "environ", True), (CONTROL, "cmdline", True)}
+    strangers = {s for s in watching.seen if (s.needle, s.where, "STEP=given" in s.environment) not in allowed}
+    assert not strangers, "\n".join(f"{s.where} of {s.command} has {s.needle}" for s in sorted(strangers))
+    for needle in needles:
+        assert needle not in done.stdout + done.stderr
+    secret.unlink()
+    key.unlink()
+    assert places_with(either.home, CONTROL), "the search finds what is there"
+    assert places_with(either.home, *needles) == []
+    assert either("run", "with:secrets", "/none", exit_code=None).returncode == 127
+    told = [either(*command).stdout for command in (("logs",), ("images",), ("du", "--verbose"))]
+    assert not [needle for needle in needles for text in told if needle in text]
+    seen = subprocess.run(["tar", "-xOf", either.home / "image.tar"], capture_output=True, check=True).stdout
+    assert b"cat /proc/*/environ" in seen, "this test is void when it does not look into the configuration"
+
+
+def test_secrets_of_builds_that_fail(
+    either: Trimaran, bases: str, context: Context, repositories: dict[str, GitServer], web: WebServer
+) -> None:
+    """What went wrong is told, and who may not be told is not."""
+    web.files.clear()
+    url = repositories["url"].url("gone", user=f"me:{GIT_PASSWORD}")
+    token = repositories["token"].url("gone")
+    for source in (web.url("/file.txt", user=f"me:{PASSWORD}"), url, token):
+        context.dockerfile(f"FROM scratch\nADD {source} /\n")
+        words = ("-D", "--progress=rawjson", "--secret", "id=GIT_AUTH_TOKEN")
+        done = either("build", *words, ".", cwd=context.folder, exit_code=1, env={"GIT_AUTH_TOKEN": TOKEN})
+        shown = "\n".join(line for line in (done.stdout + done.stderr).splitlines() if ">>>" not in line)
+        for needle in (PASSWORD, GIT_PASSWORD, TOKEN):
+            assert needle not in shown
+    assert places_with(either.home, PASSWORD, GIT_PASSWORD, TOKEN) == []
+    assert os.path.isdir(either.root / "builds")
