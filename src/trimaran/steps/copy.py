@@ -100,18 +100,12 @@ class Copier:
         if entry.kind != FILE:
             self._draft.put(changed)
             return
-        first = first_names.setdefault(self._inode(entry.path), path)
+        first = first_names.setdefault(self._tree.inode(entry.path), path)
         if first != path:
             self._draft.put(msgspec.structs.replace(changed, kind=HARDLINK, target=first, size=0, digest=""))
             return
         digest = self._contents[entry.path]
         self._draft.put(msgspec.structs.replace(changed, digest=digest), self._origins[entry.path])
-
-    def _inode(self, path: str) -> tuple[int, str]:
-        """Names the file itself: equal for all its hard links in one layer."""
-        layer = self._tree.layer(path)
-        listed = self._tree.layers[layer].get(path)
-        return layer, listed.target if listed is not None and listed.kind == HARDLINK else path
 
     def _put_folder(self, entry: Entry, path: str) -> None:
         present = self._draft.get(path)

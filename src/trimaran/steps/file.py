@@ -50,7 +50,7 @@ class FileStep:
             view = await self._context.view(inputs[number])
             chosen = _chosen(view, work)
             contents = await view.digests(select.files(view.tree, chosen))
-            value = select.digest(view.tree, chosen, contents, folders_named=not work.dir_copy_contents)
+            value = select.digest(view.tree, chosen, contents, "content" if work.dir_copy_contents else "named")
             read.append(KeyInput(f"copy {position}: {select.clean(work.src)}", value, number))
         return tuple(read)
 

@@ -117,7 +117,7 @@ async def _content(result: Result, path: str, context: StepContext) -> str:
     view = await context.view(result)
     source = _source(view, path)
     contents = await view.digests(select.files(view.tree, [source]))
-    return select.digest(view.tree, [source], contents)
+    return select.digest(view.tree, [source], contents, "whole")
 
 
 def _source(view: View, path: str) -> select.Source:
@@ -193,7 +193,7 @@ async def _cache(mount: Mount, shown: Shown, inputs: Sequence[Result], context: 
     view = await context.view(inputs[mount.input])
     source = _source(view, select.clean(mount.selector))
     contents = await view.digests(select.files(view.tree, [source]))
-    return Cache(mount.cache.id, select.digest(view.tree, [source], contents))
+    return Cache(mount.cache.id, select.digest(view.tree, [source], contents, "whole"))
 
 
 async def _secrets(mounts: Sequence[Mount], context: StepContext) -> dict[Mount, bytes]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from typing import Literal
 
 import msgspec
 
@@ -144,22 +145,40 @@ def files(tree: Tree, chosen: list[Source]) -> list[str]:
     return paths
 
 
-def digest(tree: Tree, chosen: list[Source], contents: Mapping[str, str], *, folders_named: bool = False) -> Digest:
-    """Of all that a copy of `chosen` depends on: names, headers but times, links, xattrs, contents.
+Folders = Literal["content", "whole", "named"]
+"""What counts of a source folder: what is in it; also its own mode and owner; also what it is called."""
 
-    `folders_named`: a source folder is copied itself, under its name, not what is in it.
-    """
+
+def digest(tree: Tree, chosen: list[Source], contents: Mapping[str, str], folders: Folders = "content") -> Digest:
+    """Of all that a copy of `chosen` depends on: names, headers but times, links, xattrs, contents."""
     hasher = hashlib.sha256()
     heads: _Heads = {}
     for source in chosen:
-        _feed(
-            hasher, source.name if folders_named or source.entry.kind != FOLDER else "", source.entry, contents, heads
-        )
+        is_named = folders == "named" or source.entry.kind != FOLDER
+        head = source.entry
+        if head.kind == FOLDER and folders == "content":
+            head = msgspec.structs.replace(head, mode=0, uid=0, gid=0)
+        _feed(hasher, source.name if is_named else "", head, contents, heads)
         if source.entry.kind == FOLDER:
+            linked = _links(tree, source)
             for relative, entry in below(tree, source):
                 _feed(hasher, relative, entry, contents, heads)
+                if relative in linked:
+                    hasher.update(b"l" + _word(linked[relative]))
         hasher.update(b"\1")
     return Digest.of_hash(hasher)
+
+
+def _links(tree: Tree, source: Source) -> dict[str, str]:
+    """Below a source folder: names of a file after its first, and that; they stay links when they are copied."""
+    if not tree.has_links:
+        return {}
+    first_names: dict[tuple[int, str], str] = {}
+    found = {}
+    for relative, entry in below(tree, source):
+        if entry.kind == FILE and (first := first_names.setdefault(tree.inode(entry.path), relative)) != relative:
+            found[relative] = first
+    return found
 
 
 def listed(cancel: Cancel, tree: Tree, chosen: list[Source], contents: Mapping[str, str]) -> EntryList:
@@ -172,7 +191,10 @@ def listed(cancel: Cancel, tree: Tree, chosen: list[Source], contents: Mapping[s
         cancel.check()
         found[source.followed] = source.entry
         if source.entry.kind == FOLDER:
-            found.update((entry.path, entry) for _, entry in below(tree, source))
+            linked = _links(tree, source)
+            for relative, entry in below(tree, source):
+                first = linked.get(relative, "")
+                found[entry.path] = msgspec.structs.replace(entry, target=first) if first else entry
     return EntryList(
         tuple(
             msgspec.structs.replace(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from trimaran.store.entries import HARDLINK, Origin
+from trimaran.store.entries import Origin
 from trimaran.store.layers import LayerId
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
@@ -57,8 +57,6 @@ class RootfsView:
         """layer id → (file's first name in that layer → paths asked for)."""
         split: dict[LayerId, dict[str, list[str]]] = {}
         for path in paths:
-            number = self.tree.layer(path)
-            listed = self.tree.layers[number].get(path)
-            name = listed.target if listed is not None and listed.kind == HARDLINK else path
+            number, name = self.tree.inode(path)
             split.setdefault(self._rootfs.layers[number], {}).setdefault(name, []).append(path)
         return split

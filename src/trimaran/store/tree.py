@@ -29,12 +29,13 @@ class _Node:
 
 
 class Tree:
-    __slots__ = ("_children", "_nodes", "layers")
+    __slots__ = ("_children", "_has_links", "_nodes", "layers")
 
     def __init__(self, layers: tuple[EntryList, ...]) -> None:
         self.layers = layers
         self._nodes: dict[str, _Node | None] = {"": self._root()}
         self._children: dict[str, list[str]] = {}
+        self._has_links: bool | None = None
 
     @classmethod
     def stack(cls, layers: Sequence[EntryList]) -> Tree:
@@ -59,6 +60,19 @@ class Tree:
         if node is None:
             raise NotFound(f"find {'/' + path!r}: no such file or folder")
         return node.layer
+
+    @property
+    def has_links(self) -> bool:
+        """Whether any layer has hard links."""
+        if self._has_links is None:
+            self._has_links = any(entry.kind == HARDLINK for layer in self.layers for entry in layer)
+        return self._has_links
+
+    def inode(self, path: str) -> tuple[int, str]:
+        """Names the file at `path` itself: the number of its layer and the file's first name there. NotFound."""
+        number = self.layer(path)
+        listed = self.layers[number].get(path)
+        return number, listed.target if listed is not None and listed.kind == HARDLINK else path
 
     def children(self, path: str) -> list[str]:
         """Names in the folder, sorted as bytes; empty for what is no folder or not there. Do not change the list."""
