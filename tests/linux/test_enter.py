@@ -8,9 +8,7 @@ import time
 
 import pytest
 
-import inside
-
-from inside import SOURCE
+from inside import SOURCE, python_for_anyone
 
 pytestmark = pytest.mark.root
 
@@ -228,7 +226,7 @@ finally:
 
 def test_single_user_without_subordinate_ids(program, tmp_path):
     """An account that has none still gets a namespace; `subuids` says that RUN is limited."""
-    if inside.python_for_anyone()[0] is None:
+    if python_for_anyone()[0] is None:
         pytest.skip("no interpreter another account may start")
     name = "trimaran-nosub"
     subprocess.run(
