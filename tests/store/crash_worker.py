@@ -4,29 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
 
+from test_images import image
 from test_layers import archive, gzipped, listed, remote_layer
 
 from trimaran.digest import Digest
 from trimaran.solver.protocols import CacheRecord
 from trimaran.store import failpoints
 from trimaran.store.store import open_store
-
-
-def stop_at(place: str, count: int) -> None:
-    seen = 0
-
-    def hook(reached: str) -> None:
-        nonlocal seen
-        if reached == place:
-            seen += 1
-            if seen == count:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    failpoints.hook = hook
-
 
 DATA = b"the blob " * 50_000
 FILES = {"etc/passwd": b"root:x:0:0::/:/bin/sh\n", "big": b"x" * 300_000}
@@ -68,6 +54,18 @@ async def committed(store) -> None:
     await store.sync()
 
 
+async def mounted(store) -> None:
+    async with store.cache_mounts.hold("/cache", "shared") as folder:
+        with open(os.path.join(folder, "kept"), "wb") as file:
+            file.write(b"kept")
+
+
+async def named(store) -> None:
+    index, _ = await asyncio.to_thread(image, store)
+    await store.images.put("app", index)
+    await store.sync()
+
+
 async def collected(store) -> None:
     from trimaran.aio import Cancel
     from trimaran.store.prune import PruneOptions
@@ -76,12 +74,13 @@ async def collected(store) -> None:
 
 
 WORKS = {"blob": blob, "copied": copied, "pulled": pulled, "committed": committed, "collected": collected}
+WORKS |= {"mounted": mounted, "named": named}
 
 __all__ = ["archive", "gzipped"]
 
 
 def main(root: str, work: str, place: str, count: str) -> None:
-    stop_at(place, int(count))
+    failpoints.hook = failpoints.failpoint(place, "kill", int(count))
     with open_store(root) as store:
         asyncio.run(WORKS[work](store))
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -16,18 +18,34 @@ from trimaran.aio import Cancel
 from trimaran.digest import Digest
 from trimaran.oci.blobs import read_all
 from trimaran.oci.descriptor import Descriptor
+from trimaran.store import failpoints
 from trimaran.store.prune import PruneOptions
 from trimaran.store.store import open_store
 
 HERE = os.path.dirname(__file__)
+BEFORE_SNAPSHOT = ["before snapshot write", "before snapshot rename"]
+BEFORE_BLOB = ["before blob write", "before blob sync", "before blob rename", "before folder sync"]
 SNAPSHOT = ["snapshot filled", "snapshot numbered", "snapshot renamed", "snapshot row"]
+SYNC = ["before snapshots sync", "snapshots synced"]
 BLOB = ["blob written", "blob synced", "blob renamed", "blob placed", "blob row"]
+ROWS = ["before rows", "rows"]
 STAGES = [
-    *(("blob", place) for place in BLOB),
-    *(("copied", place) for place in [*BLOB, "layer blob row", *SNAPSHOT]),
-    *(("pulled", place) for place in [*BLOB, *SNAPSHOT]),
-    *(("committed", place) for place in ["layer taken", *SNAPSHOT, "layer row", "record saved"]),
+    *(("blob", place) for place in [*BEFORE_BLOB, *BLOB, *ROWS]),
+    *(("copied", place) for place in [*BLOB, "layer blob row", *BEFORE_SNAPSHOT, *SNAPSHOT, *SYNC]),
+    *(("pulled", place) for place in [*BLOB, *BEFORE_SNAPSHOT, *SNAPSHOT]),
+    *(("committed", place) for place in ["layer taken", *SNAPSHOT, "layer row", *ROWS, "record saved", *SYNC]),
+    *(("mounted", place) for place in ["before cache mount rename", "cache mount kept"]),
+    ("named", "image row"),
 ]
+COLLECTING = ["gc condemned", "gc rows", "gc files"]
+
+
+def test_every_failpoint_of_the_store_is_tried():
+    """A new step of the write protocol comes with a test that is killed there."""
+    source = pathlib.Path(failpoints.__file__).parent
+    found = {name for path in source.rglob("*.py") for name in re.findall(r'reached\("([^"]+)"\)', path.read_text())}
+    tried = {place for _, place in STAGES} | set(COLLECTING)
+    assert found == tried - {"record saved"}
 
 
 def killed(root, work: str, place: str, count: int = 1) -> None:
@@ -52,14 +70,16 @@ def check(root) -> None:
                 with open(os.path.join(folder, "big"), "rb") as file:
                     assert file.read() == crash_worker.FILES["big"]
     with open_store(str(root)) as store:
-        for work in ("blob", "copied", "committed"):
+        for work in ("blob", "copied", "committed", "mounted", "named"):
             asyncio.run(crash_worker.WORKS[work](store))
         diff_id, descriptor, remote = remote_layer(crash_worker.FILES)
         asyncio.run(store.layers.folder(store.layers.register_remote(diff_id, descriptor, remote, "r")))
     with open_store(str(root)) as store:
+        asyncio.run(store.images.remove("app"))
+    with open_store(str(root)) as store:
         list(store.collector.prune(Cancel(), PruneOptions(all=True)))
         assert store.database.query("SELECT id FROM layers") == []
-    for part in ("blobs/sha256", "snapshots", "temp", "live"):
+    for part in ("blobs/sha256", "snapshots", "temp", "live", "cache-mounts"):
         assert os.listdir(os.path.join(root, part)) == []
 
 
@@ -74,7 +94,7 @@ def test_killed_while_writing(tmp_path, work, place):
     check(tmp_path)
 
 
-@pytest.mark.parametrize("place", ["gc condemned", "gc rows", "gc files"])
+@pytest.mark.parametrize("place", COLLECTING)
 def test_killed_while_collecting(tmp_path, place):
     with open_store(str(tmp_path)) as store:
         asyncio.run(crash_worker.copied(store))

@@ -6,10 +6,12 @@ step n wrote, raw and whole). Never clipped; old builds go by the settings' `[hi
 
 from __future__ import annotations
 
+import fcntl
 import os
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,7 +22,10 @@ from trimaran.engine.request import BuildRequest, StepRecord
 from trimaran.errors import StepFailed
 from trimaran.events import Event, LogEvent, Sink, VertexEvent
 from trimaran.settings import HistorySettings
+from trimaran.store.disk import disk_errors, in_our_words
 
+_SKEW = 2.0
+"""Seconds that a time may lie ahead without the clock being wrong."""
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
 """Digests are written as plain text: the encoder takes no subclass of str by itself."""
 
@@ -47,6 +52,7 @@ class BuildLog:
         self._started = time.time_ns()
         self._lock = threading.Lock()
         self._events = open(f"{folder}/events.jsonl", "wb", buffering=1 << 16)  # noqa: SIM115 - closed by __exit__
+        fcntl.flock(self._events, fcntl.LOCK_SH)  # so long nobody takes this build for an old one
         self._logs: dict[Digest, Any] = {}
         self._steps: dict[Digest, StepRecord] = {}
 
@@ -72,7 +78,7 @@ class BuildLog:
         return tell
 
     def write(self, event: Event) -> None:
-        with self._lock:
+        with self._lock, disk_errors("write build log"):
             if isinstance(event, LogEvent):
                 self._log_file(event.vertex).write(event.data)
                 return
@@ -119,11 +125,18 @@ class BuildLog:
     ) -> None:
         if isinstance(error, StepFailed):
             self._point_to_log(error)
+        failures = []
         with self._lock:
-            for file in (self._events, *self._logs.values()):
-                file.close()
-            self._write_record(error)
-        forget(os.path.dirname(self.folder), self._keep)
+            for close in (*(file.close for file in self._logs.values()), partial(self._write_record, error)):
+                try:
+                    close()
+                except OSError as failure:
+                    failures.append(failure)
+            forget(os.path.dirname(self.folder), self._keep)
+            with suppress(OSError):
+                self._events.close()
+        if failures and error is None:
+            raise in_our_words("write build log", failures[0])
 
     def _point_to_log(self, error: StepFailed) -> None:
         """Say where everything is that the failed step wrote: displays show only its end."""
@@ -172,16 +185,36 @@ def builds(root: str) -> list[BuildRecord]:
 
 
 def forget(folder: str, keep: HistorySettings) -> None:
-    """Remove build folders that are too old, and the oldest of those that are too many."""
+    """Remove build folders that are too old, and the oldest of those that are too many; never one of a running build.
+
+    A time in the future is of a clock that went wrong: such a build counts as one of now, and ages from here on.
+    """
     now = time.time()
     aged: list[tuple[float, str]] = []
     for name in os.listdir(folder):
         path = os.path.join(folder, name)
         with suppress(FileNotFoundError):  # another build was quicker
-            aged.append((os.stat(path).st_mtime, path))
+            changed = os.stat(path).st_mtime
+            if changed > now + _SKEW:
+                os.utime(path, (now, now))
+            aged.append((min(changed, now), path))
     for number, (changed, path) in enumerate(sorted(aged, reverse=True)):
-        if number >= keep.max_entries or now - changed > keep.max_age:
+        if (number >= keep.max_entries or now - changed > keep.max_age) and not _is_running(path):
             with suppress(OSError):
                 for name in os.listdir(path):
                     os.unlink(os.path.join(path, name))
                 os.rmdir(path)
+
+
+def _is_running(path: str) -> bool:
+    try:
+        fd = os.open(f"{path}/events.jsonl", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

@@ -23,6 +23,7 @@ from trimaran.aio import Cancel
 from trimaran.errors import Conflict
 from trimaran.store.database import Database
 from trimaran.store.disk import disk_errors
+from trimaran.store.failpoints import reached
 from trimaran.store.last_use import LastUse
 from trimaran.store.locks import guarded
 from trimaran.store.pins import Pins, live_pins
@@ -129,7 +130,9 @@ class CacheMounts:
         with disk_errors("keep cache mount"):
             os.makedirs(self._folder, 0o700, exist_ok=True)
             try:
+                reached("before cache mount rename")
                 os.rename(temporary, os.path.join(self._folder, name))
+                reached("cache mount kept")
                 return
             except OSError:
                 if not os.path.isdir(os.path.join(self._folder, name)):

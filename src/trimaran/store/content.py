@@ -139,6 +139,7 @@ class Content:
         """Rename a finished, synced temp file to its name, for good."""
         path = self.path(digest)
         folder = os.path.dirname(path)
+        reached("before blob rename")
         try:
             os.rename(temporary, path)
         except FileNotFoundError:
@@ -272,6 +273,7 @@ class BlobWriter:
         self._make_room(len(data))
         with disk_errors("write blob"):
             fd = self._open()
+            reached("before blob write")
             view = memoryview(data)
             while view:
                 view = view[os.write(fd, view) :]
@@ -316,6 +318,7 @@ class BlobWriter:
             return descriptor
         with disk_errors("write blob"):
             fd = self._open()
+            reached("before blob sync")
             os.fsync(fd)
             reached("blob synced")
             with content.collector_waits():
@@ -339,6 +342,7 @@ class BlobWriter:
 
 
 def _sync_folder(path: str) -> None:
+    reached("before folder sync")
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

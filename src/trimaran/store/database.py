@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from trimaran.errors import Conflict, Corrupt, Denied, TrimaranError, Unavailable
 from trimaran.store.disk import disk_errors
+from trimaran.store.failpoints import reached
 from trimaran.store.locks import guarded
 from trimaran.store.schema import FAST_SCHEMA, FAST_VERSION, LATER, SCHEMA, VERSION
 
@@ -154,11 +155,13 @@ def _run_batch(
     """One transaction for all; each job in a savepoint, so that its error is its own."""
     outcomes: list[tuple[Future[Any], Any, BaseException | None]] = []
     try:
-        with mapped(folder):
+        with mapped(folder), disk_errors(f'write store "{folder}"'):
             connection.execute("BEGIN IMMEDIATE")
             for job, future in jobs:
                 outcomes.append((future, *_run_job(connection, job, folder)))
+            reached("before rows")
             connection.execute("COMMIT")
+            reached("rows")
     except BaseException as error:  # noqa: BLE001 - whoever waits gets it
         if connection.in_transaction:
             connection.execute("ROLLBACK")

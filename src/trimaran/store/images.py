@@ -18,6 +18,7 @@ from trimaran.oci.blobs import read_all
 from trimaran.oci.descriptor import Descriptor
 from trimaran.store.content import Content
 from trimaran.store.database import Database
+from trimaran.store.failpoints import reached
 from trimaran.store.packing import pack, unpack
 
 _DOCUMENT_LIMIT = 8 << 20
@@ -47,17 +48,18 @@ class Images:
 
     async def put(self, name: str, descriptor: Descriptor) -> None:
         """Give `name` to an image whose documents are here (layers may still be elsewhere). NotFound, Corrupt."""
-        reached = await self._reach(descriptor)
-        if self.get(name) == descriptor and set(self.blobs(name)) == set(reached):
+        blobs = await self._reach(descriptor)
+        if self.get(name) == descriptor and set(self.blobs(name)) == set(blobs):
             return  # it has that name already, since the time that is shown
         row = (name, pack(descriptor), time.time_ns())
 
         def job(connection: sqlite3.Connection) -> None:
             connection.execute("INSERT OR REPLACE INTO images(name, descriptor, created) VALUES(?,?,?)", row)
             connection.execute("DELETE FROM image_blobs WHERE name=?", (name,))
-            connection.executemany("INSERT INTO image_blobs VALUES(?,?)", [(name, digest) for digest in reached])
+            connection.executemany("INSERT INTO image_blobs VALUES(?,?)", [(name, digest) for digest in blobs])
 
         await self._database.write(job)
+        reached("image row")
 
     async def remove(self, name: str) -> bool:
         """Take the name away; whether it was there. Bytes go with the next prune."""

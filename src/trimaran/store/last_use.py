@@ -14,6 +14,14 @@ RECORD = "record"
 IMAGE = "image"
 
 
+_SKEW = 2_000_000_000
+_OF_NOW = """UPDATE fast.used SET at = ? - 1000 - later.before FROM
+    (SELECT kind, id, row_number() OVER (ORDER BY at DESC) AS before FROM fast.used WHERE at > ?) AS later
+    WHERE fast.used.kind = later.kind AND fast.used.id = later.id"""
+"""Times in the future are of a clock that went wrong: they become times of now, in their order. What is used after that
+is later again, and everything ages."""
+
+
 class LastUse:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -32,8 +40,10 @@ class LastUse:
         if not pending or self._database.readonly:
             return
         rows = [(kind, identifier, at) for (kind, identifier), at in pending.items()]
+        now = min(pending.values())
 
         def job(connection: sqlite3.Connection) -> None:
+            connection.execute(_OF_NOW, (now, now + _SKEW))
             connection.executemany(
                 "INSERT INTO fast.used(kind, id, at, count) VALUES(?,?,?,1)"
                 " ON CONFLICT(kind, id) DO UPDATE SET at=max(at, excluded.at), count=count+1",

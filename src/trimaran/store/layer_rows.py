@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NewType
 import msgspec
 
 from trimaran.digest import Digest
+from trimaran.errors import Corrupt
 from trimaran.oci.descriptor import Descriptor
 from trimaran.store.database import Database
 from trimaran.store.packing import pack
@@ -43,14 +44,19 @@ class LayerRows:
         return self._database.row("SELECT 1 FROM layers WHERE id=? AND NOT condemned", (layer,)) is not None
 
     def entries(self, layer: LayerId) -> EntryList | None:
-        """The layer's list, if it was kept; None also when pages of it are gone. Corrupt."""
+        """The layer's list, if it was kept; None also when pages of it are gone or damaged."""
         row = self._database.row("SELECT entries FROM layers WHERE id=?", (layer,))
         if row is None or row[0] is None:
             return None
         from trimaran.store.page_rows import read_pages
         from trimaran.store.pages import joined
 
-        return joined(row[0], partial(read_pages, self._database))
+        try:
+            return joined(row[0], partial(read_pages, self._database))
+        except Corrupt:  # a list can be made again, from the layer's folder or blob
+            if not self._database.readonly:
+                self._database.execute("UPDATE layers SET entries=NULL WHERE id=?", (layer,))
+            return None
 
     def parents(self, layer: LayerId) -> tuple[LayerId, ...]:
         row = self._database.row("SELECT parents FROM layers WHERE id=?", (layer,))

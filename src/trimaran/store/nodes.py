@@ -12,6 +12,7 @@ import stat
 
 from trimaran.errors import TrimaranError, Unavailable
 from trimaran.store.entries import BLOCK, CHARACTER, FIFO, FOLDER, SYMLINK, WHITEOUT, Entry
+from trimaran.store.failpoints import reached
 
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,6 +38,7 @@ class Nodes:
 
     def create(self, folder: int, name: str) -> int:
         """A new empty file, open for writing; `finish` gives it its metadata."""
+        reached("before snapshot write")
         return os.open(name, _CREATE, 0o600, dir_fd=folder)
 
     def finish(self, fd: int, entry: Entry) -> None:

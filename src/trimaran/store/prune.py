@@ -52,7 +52,9 @@ def candidates(records: Sequence[UsageRecord], options: PruneOptions, *, now: in
         for record in records
         if not record.in_use
         and (options.all or not (record.shared or record.type == INTERNAL))
-        and not (options.keep_duration and now - max(record.last_used, record.created) < options.keep_duration)
+        and not (
+            options.keep_duration and now - min(now, max(record.last_used, record.created)) < options.keep_duration
+        )
         and (not wanted or any(all(holds(record) for holds in given) for given in wanted))
     ]
     return _least_used_first(fitting)
@@ -101,6 +103,11 @@ def _least_used_first(records: Iterable[UsageRecord]) -> list[UsageRecord]:
         return rank, _last(record), record.id
 
     return sorted(found, key=score)
+
+
+def _age(record: UsageRecord, now: int) -> int:
+    """Never negative: a time in the future is of a clock that went wrong."""
+    return now - min(now, max(record.last_used, record.created))
 
 
 def _last(record: UsageRecord) -> int:

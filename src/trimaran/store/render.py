@@ -14,8 +14,9 @@ import msgspec
 
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
-from trimaran.errors import Conflict, NotFound, Unavailable
+from trimaran.errors import Conflict, NotFound
 from trimaran.linux.paths import open_beneath
+from trimaran.store.disk import in_our_words
 from trimaran.store.entries import (
     BLOCK,
     CHARACTER,
@@ -196,7 +197,7 @@ def write_snapshot(
                 nodes.other(folder, name, entry)
         folders.finish()
     except OSError as error:
-        raise Unavailable(f"write snapshot: {(error.strerror or str(error)).lower()}") from error
+        raise in_our_words("write snapshot", error) from error
     finally:
         folders.close()
     return Snapshot(digests, tuple(nodes.skipped))

@@ -15,7 +15,8 @@ import msgspec
 
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
-from trimaran.errors import Corrupt, Unavailable
+from trimaran.errors import Corrupt
+from trimaran.store.disk import in_our_words
 from trimaran.store.entries import (
     BLOCK,
     CHARACTER,
@@ -97,7 +98,7 @@ def read_layer(
         if target is not None:
             target.finish(entries)
     except OSError as error:
-        raise Unavailable(f"unpack layer: {(error.strerror or str(error)).lower()}") from error
+        raise in_our_words("unpack layer", error) from error
     finally:
         if target is not None:
             target.close()

@@ -87,6 +87,7 @@ class SnapshotFolders:
             reached("snapshot numbered")
             path = os.path.join(self._root, str(number))
             with disk_errors("keep snapshot"):
+                reached("before snapshot rename")
                 os.rename(temporary, path)
             reached("snapshot renamed")
 
@@ -123,7 +124,9 @@ class SnapshotFolders:
 
         fd = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
+            reached("before snapshots sync")
             syscalls.syncfs(fd)
+            reached("snapshots synced")
         finally:
             os.close(fd)
         self._database.write_now(
