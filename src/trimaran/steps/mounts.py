@@ -136,11 +136,13 @@ async def prepare(op: ExecOp, inputs: Sequence[Result], context: StepContext, pr
     shown: dict[Mount, Shown] = {}
     caches: dict[Mount, Cache] = {}
     for mount in mounts:
-        if mount.type in (MountType.BIND, MountType.CACHE):
+        if mount.cache is not None and mount.input < 0:
+            caches[mount] = Cache(mount.cache.id, "")
+        elif mount.type in (MountType.BIND, MountType.CACHE):
             result = inputs[mount.input] if mount.input >= 0 else Rootfs(())
             shown[mount] = await show(result, select.clean(mount.selector), context)
-        if mount.type == MountType.CACHE:
-            caches[mount] = await _cache(mount, shown[mount], inputs, context)
+            if mount.type == MountType.CACHE:
+                caches[mount] = await _cache(mount, shown[mount], inputs, context)
     wanted = {each.rootfs for each in shown.values()}
     await aio.all_of([context.store.roots.prepare(rootfs, progress=progress) for rootfs in wanted])
     secrets = await _secrets(mounts, context)
@@ -188,8 +190,6 @@ async def _cache(mount: Mount, shown: Shown, inputs: Sequence[Result], context: 
     assert mount.cache is not None
     if not shown.is_folder:
         raise Denied(f"mount cache at {mount.dest}: /{shown.path} is no folder")
-    if mount.input < 0:
-        return Cache(mount.cache.id, "")
     view = await context.view(inputs[mount.input])
     source = _source(view, select.clean(mount.selector))
     contents = await view.digests(select.files(view.tree, [source]))

@@ -19,6 +19,7 @@ from trimaran.executor import stubs
 from trimaran.executor.spec import Mount as SpecMount
 from trimaran.graph.ops import Mount, MountType
 from trimaran.linux import mounts, paths
+from trimaran.steps import select
 from trimaran.steps.context import StepContext
 from trimaran.steps.forwarding import forwarded
 from trimaran.steps.mounts import Cache, Prepared, agent_id
@@ -44,7 +45,7 @@ async def staged(
                 socket = forwarded(opened, str(number), agent_id(mount), mount.ssh, context.agents)
                 await stack.enter_async_context(socket)
         made = await aio.in_thread(_stage, folder, opened, prepared, caches, roots, places)
-        stack.enter_context(_no_stubs_in_caches(prepared, caches, places))
+        stack.enter_context(_no_stubs_in_caches(prepared, {each.target: each.source for each in made}, places))
         yield tuple(sorted(made, key=lambda mount: mount.target))
 
 
@@ -105,16 +106,17 @@ def _stage(
             made.append(SpecMount(target=target, source=source, readonly=True, executable=False))
             continue
         if mount.type == MountType.CACHE:
-            _bind(caches[prepared.caches[mount]], "", source)
+            # What it was begun with is all of it; else the source is a path in it, whatever is there by now.
+            inside = select.clean(mount.selector) if mount.input < 0 else ""
+            _bind(_open_cached(caches[prepared.caches[mount]], inside), source)
         else:
-            _bind(roots[mount], prepared.shown[mount].path, source)
+            _bind(open_shown(roots[mount], prepared.shown[mount].path), source)
         made.append(SpecMount(target=target, source=source, readonly=mount.readonly))
     return made
 
 
-def _bind(root: str, path: str, place: str) -> None:
-    """Bind `path` of a mounted root to `place`, from its descriptor."""
-    fd = open_shown(root, path)
+def _bind(fd: int, place: str) -> None:
+    """Bind what the descriptor is of to `place`, and close it."""
     try:
         if stat.S_ISDIR(os.fstat(fd).st_mode):
             os.mkdir(place, 0o700)
@@ -123,6 +125,21 @@ def _bind(root: str, path: str, place: str) -> None:
         mounts.attach_bind(fd, place)
     finally:
         os.close(fd)
+
+
+def _open_cached(folder: str, path: str) -> int:
+    """A descriptor of `path` in a cache mount, which other steps may change: no link of it leads out (T02, T09)."""
+    top = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return _file_or_folder(paths.open_in_root(top, path, os.O_PATH | os.O_CLOEXEC), path)
+    except FileNotFoundError:
+        error = select.MissingSource(path)
+        error.hint = "the cache mount has no such folder yet: a step has to make it"
+        raise error from None
+    except OSError as error:
+        raise Denied(f"mount /{path} of a cache mount: {error.strerror}") from error
+    finally:
+        os.close(top)
 
 
 def open_shown(root: str, path: str) -> int:
@@ -134,6 +151,10 @@ def open_shown(root: str, path: str) -> int:
         raise Denied(f"mount /{path}: {error.strerror}") from error
     finally:
         os.close(top)
+    return _file_or_folder(fd, path)
+
+
+def _file_or_folder(fd: int, path: str) -> int:
     mode = os.fstat(fd).st_mode
     if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)):
         os.close(fd)
@@ -186,14 +207,14 @@ def _places(cancel: Cancel, rootfs: str, wanted: Sequence[Mount]) -> dict[Mount,
 
 
 @contextmanager
-def _no_stubs_in_caches(prepared: Prepared, caches: dict[Cache, str], places: dict[Mount, str]) -> Iterator[None]:
-    """A mount inside a cache mount needs a place in it, which shall not stay there."""
+def _no_stubs_in_caches(prepared: Prepared, sources: dict[str, str], places: dict[Mount, str]) -> Iterator[None]:
+    """A mount inside a cache mount needs a place in it, which shall not stay there. `sources`: by target."""
     with ExitStack() as stack:
-        for mount, cache in prepared.caches.items():
+        for mount in prepared.caches:
             above = f"{places[mount]}/"
             inner = [place.removeprefix(above) for place in places.values() if place.startswith(above)]
             if inner and not mount.readonly:
-                root = os.open(caches[cache], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                root = os.open(sources[places[mount]], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
                 stack.callback(os.close, root)
                 stack.callback(stubs.remove, root, stubs.absent(root, inner))
         yield
