@@ -118,15 +118,32 @@ def text(result):
         numbers[vertex.digest] = len(numbers) + 1
         inputs = " ".join(f"#{numbers[edge.vertex.digest]}" for edge in vertex.inputs)
         platform = str(vertex.constraints.platform) if vertex.constraints.platform else "any"
-        out.append(f"#{numbers[vertex.digest]} {vertex.hints.name}")
-        place = vertex.hints.where.ranges[0] if vertex.hints.where else None
-        lines = f" lines {place.start.line}-{place.end.line}" if place else ""
+        out.append(f"#{numbers[vertex.digest]} {_name(vertex)}")
+        places = vertex.hints.where.ranges if vertex.hints.where else ()
+        # of what is fetched BuildKit keeps the place only sometimes, we always
+        shown = places and not isinstance(vertex.op, SourceOp)
+        lines = f" lines {min(p.start.line for p in places)}-{max(p.end.line for p in places)}" if shown else ""
         out.append(f"    {platform}{lines}" + (f" from {inputs}" if inputs else ""))
         out += ["    " + line for line in _op(vertex.op)]
     for built in result.built:
         edge = f"#{numbers[built.edge.vertex.digest]}" if built.edge else "scratch"
-        out += ["", f"{built.platform} is {edge}", json.dumps(json.loads(built.config), indent=2, ensure_ascii=False)]
+        out += ["", f"{built.platform} is {edge}", _document(built.config)]
     return "\n".join(out) + "\n"
+
+
+def _name(vertex):
+    """Without the stage for an image: several may begin with it, and each side names another of them."""
+    name = vertex.hints.name
+    stage, mark, image = name.partition("] FROM ")
+    return "FROM " + image if isinstance(vertex.op, SourceOp) and mark and stage.startswith("[") else name
+
+
+def _document(config):
+    """The order of an image config is not that of the frontend but of whoever writes it at last."""
+    document = json.loads(config)
+    document["rootfs"]["diff_ids"] = document["rootfs"].get("diff_ids") or []
+    document.setdefault("history", [])
+    return json.dumps(document, indent=2, ensure_ascii=False, sort_keys=True)
 
 
 def _op(op):

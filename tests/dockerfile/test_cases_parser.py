@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from trimaran.dockerfile.exec_form import parse_json
 from trimaran.dockerfile.heredocs import marks_in, parse_mark, without_tabs
 from trimaran.dockerfile.lines import Fragment, LineReader, LogicalLine, find_directive
-from trimaran.dockerfile.parse import Node, Word, parse, parse_json, split_words
+from trimaran.dockerfile.parse import Node, Word, parse, split_words
 from trimaran.dockerfile.problems import DockerfileError
 from trimaran.dockerfile.reading import instruction
 from trimaran.dockerfile.stages import program

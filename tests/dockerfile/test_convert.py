@@ -93,7 +93,7 @@ def test_only_needed_stages():
             'cannot copy from stage "b"',
             "move that stage up",
         ),
-        ("FROM scratch\nEXPOSE 80/tpc\n", "invalid proto: tpc", "did you mean tcp?"),
+        ("FROM scratch\nEXPOSE 80/tpc\n", 'invalid port: "80/tpc": invalid proto: tpc', "did you mean tcp?"),
         ("FROM scratch\nSTOPSIGNAL SIGTREM\n", "invalid signal: SIGTREM", "did you mean SIGTERM?"),
         ("FROM scratch\nCOPY --chmod=888 a /\n", "invalid chmod parameter: '888'", "octal"),
         ("FROM scratch\nENV A=${B:?no}\n", "B: no", ""),
@@ -102,13 +102,13 @@ def test_only_needed_stages():
         ("FROM --platform=$TARGETPLATFROM x\n", "empty platform value", "did you mean TARGETPLATFORM?"),
         ("FROM --platform=linux/amd46 x\n", None, ""),
         ("FROM scratch\nRUN --mount=type=tmpf,target=/x a\n", 'unsupported mount type "tmpf"', "did you mean tmpfs?"),
-        ("FROM scratch\nRUN --mount=type=cache a\n", 'invalid mount target ""', "write target="),
+        ("FROM scratch\nRUN --mount=type=cache a\n", 'invalid mount target "/"', "write target="),
         ("FROM scratch\nUSER 2147483648\nWORKDIR /x\n", "user or group number 2147483648 is larger", ""),
         ("RUN a\n", "no build stage in current context", "begin with FROM"),
         ("FROM scratch\nONBUILD FROM x\n", "FROM isn't allowed as an ONBUILD trigger", ""),
         ("FROM a AS 1x\n", 'invalid name for build stage: "1x"', ""),
         ("FROM scratch\nVOLUME $nothing\n", "VOLUME specified can not be an empty string", ""),
-        ("FROM scratch\nHEALTHCHECK --interval=30 CMD x\n", 'time: invalid duration "30"', "such as 30s"),
+        ("FROM scratch\nHEALTHCHECK --interval=30 CMD x\n", 'time: missing unit in duration "30"', "such as 30s"),
         ("FROM scratch\nRUN <<EOF\nx\n", "unterminated heredoc", "end it with a line EOF"),
     ],
 )
@@ -238,7 +238,7 @@ def test_copy_modes_and_owners():
     result, _ = build("FROM alpine\nARG U=me\nCOPY --chown=$U:7 --chmod=0640 a /\nADD --chmod=u=rwX,go=rX b /\n")
     first, second = (vertex.op.actions[0].work for vertex in vertices(result) if isinstance(vertex.op, FileOp))
     assert (first.owner, first.mode) == (Owner(NamedUser("me", 0), 7), 0o640)
-    assert (second.mode, second.mode_text, second.attempt_unpack) == (-1, "u=rwX,go=rX", True)
+    assert (second.mode, second.mode_text, second.attempt_unpack) == (0, "u=rwX,go=rX", True)
     assert not first.attempt_unpack
 
 
@@ -320,7 +320,7 @@ def test_named_contexts():
     local = next(v for v in vertices(result) if v.hints.name == "[context files] load from client")
     assert local.op.identifier == "local://files0"
     assert json.loads(dict(local.op.attrs)["local.excludepatterns"]) == ["skip"]
-    with pytest.raises(UsageError, match="target is no kind of context"):
+    with pytest.raises(UsageError, match="unsupported context source target for x"):
         build("FROM x\n", named=[("x", "target:y")])
 
 
@@ -331,7 +331,7 @@ def test_named_context_for_one_platform_and_for_a_stage():
         named=[("a::linux/arm64", "docker-image://debian")],
     )
     assert sum(name.endswith("RUN x") for name in names(result)) == 1
-    assert "[context a] load metadata for docker.io/library/debian:latest" in bridge.resolved
+    assert "[context a::linux/arm64] load metadata for docker.io/library/debian:latest" in bridge.resolved
 
 
 def test_no_cache():
@@ -371,7 +371,7 @@ def test_missing_image_names_the_stage_that_was_meant():
 def test_epoch():
     result, _ = build("FROM scratch\nCOPY a /\n", build_args=(("SOURCE_DATE_EPOCH", "1700000000"),))
     assert config(result)["history"][0]["created"] == "2023-11-14T22:13:20Z"
-    assert vertices(result)[-1].op.actions[0].work.timestamp == 1700000000 * 10**9
+    assert vertices(result)[-1].op.actions[0].work.timestamp == -1, "files keep their own times"
 
 
 def test_empty_result_is_scratch():

@@ -74,15 +74,15 @@ MESSAGES = {
 }
 
 
-def _type(field, name):
+def _type(field, name, package, enums):
     if name in SCALARS:
         field.type = SCALARS[name]
     else:
-        field.type = F.TYPE_ENUM if name in ENUMS else F.TYPE_MESSAGE
-        field.type_name = f".pb.{name}"
+        field.type = F.TYPE_ENUM if name in enums else F.TYPE_MESSAGE
+        field.type_name = f".{package}.{name}"
 
 
-def _field(message, text):
+def _field(message, text, package, enums):
     name, kind, number = text.split()
     field = message.field.add(name=name, number=int(number), label=F.LABEL_OPTIONAL)
     if kind.endswith("*"):
@@ -95,31 +95,32 @@ def _field(message, text):
         value, key = kind.rstrip(">").split("<")
         entry = message.nested_type.add(name="".join(part.title() for part in name.split("_")) + "Entry")
         entry.options.map_entry = True
-        _type(entry.field.add(name="key", number=1, label=F.LABEL_OPTIONAL), key)
-        _type(entry.field.add(name="value", number=2, label=F.LABEL_OPTIONAL), value)
+        _type(entry.field.add(name="key", number=1, label=F.LABEL_OPTIONAL), key, package, enums)
+        _type(entry.field.add(name="value", number=2, label=F.LABEL_OPTIONAL), value, package, enums)
         field.label = F.LABEL_REPEATED
         field.type = F.TYPE_MESSAGE
-        field.type_name = f".pb.{message.name}.{entry.name}"
+        field.type_name = f".{package}.{message.name}.{entry.name}"
     else:
-        _type(field, kind.rstrip("*?"))
+        _type(field, kind.rstrip("*?"), package, enums)
 
 
-def _classes():
-    file = descriptor_pb2.FileDescriptorProto(name="peer.proto", package="pb", syntax="proto3")
-    for name, values in ENUMS.items():
-        declared = file.enum_type.add(name=name)
+def declared(messages, enums, package="pb"):
+    """Message classes of the protobuf library, by name, for a table like MESSAGES."""
+    file = descriptor_pb2.FileDescriptorProto(name=f"{package}.proto", package=package, syntax="proto3")
+    for name, values in enums.items():
+        enum = file.enum_type.add(name=name)
         for number, value in enumerate(values.split()):
-            declared.value.add(name=f"{name}_{value}", number=number)
-    for name, fields in MESSAGES.items():
+            enum.value.add(name=f"{name}_{value}", number=number)
+    for name, fields in messages.items():
         message = file.message_type.add(name=name)
-        for text in fields.split(","):
-            _field(message, text)
+        for text in filter(None, fields.split(",")):
+            _field(message, text, package, enums)
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"pb.{name}")) for name in MESSAGES}
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}")) for name in messages}
 
 
-CLASSES = _classes()
+CLASSES = declared(MESSAGES, ENUMS)
 
 
 def agrees(name, data):

@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from trimaran import aio
 from trimaran.dockerfile.config import decode_image, empty_image
 from trimaran.dockerfile.contexts import NamedContexts, context_draft, load_ignore
-from trimaran.dockerfile.instructions import Onbuild
+from trimaran.dockerfile.instructions import Instruction, Onbuild
 from trimaran.dockerfile.lint.run import check_base
 from trimaran.dockerfile.names import internal, step_name
 from trimaran.dockerfile.parse import parse_trigger
 from trimaran.dockerfile.problems import DockerfileError
-from trimaran.dockerfile.reading import instruction
+from trimaran.dockerfile.reading import NO_TRIGGERS, instruction
 from trimaran.dockerfile.remote import named_source, shown_url
 from trimaran.dockerfile.stage_graph import SCRATCH, StageGraph
 from trimaran.dockerfile.state import StageState
 from trimaran.errors import TrimaranError, UsageError, located
-from trimaran.graph.frontend import Bridge, ResolvedImage
+from trimaran.graph.frontend import Bridge, NamedContext, ResolvedImage
 from trimaran.graph.ops import SourceOp
 from trimaran.platforms import Platform
 from trimaran.reference import Reference
@@ -75,9 +75,9 @@ async def _resolve(graph: StageGraph, state: StageState, contexts: NamedContexts
         state.dispatched = state.stage is None
         return
     with located(state.node.where):
-        value = state.context or contexts.find(state.base_name, platform)
-        if value:
-            await _from_context(graph, state, value, platform, images)
+        context = state.context or contexts.find(state.base_name, platform)
+        if context is not None:
+            await _from_context(graph, state, context, platform, images)
         else:
             await _from_image(graph, state, state.base_name, platform, images)
             check_base(state, graph.target, platform)
@@ -108,9 +108,13 @@ async def _from_image(
         return
     attrs = (("image.resolvemode", request.resolve_mode),) if request.resolve_mode != "default" else ()
     shown = f"FROM {resolved.reference}"
+    if label:
+        shown = f"[context {label}] {name}"
+    else:
+        shown = step_name(state, shown, prefixed=graph.target.prefixed, platform=platform, env={})
     state.draft = graph.target.drafts.add(
         SourceOp(f"docker-image://{resolved.reference}", attrs),
-        name=step_name(state, shown, prefixed=graph.target.prefixed, platform=platform, env={}),
+        name=shown,
         platform=platform,
         where=state.node.where,
         command=state.node.code if state.stage is not None else "",
@@ -125,14 +129,17 @@ def _near_stage(graph: StageGraph, state: StageState, name: str) -> str:
     return f"did you mean {near}?"
 
 
-async def _from_context(graph: StageGraph, state: StageState, value: str, platform: Platform, images: _Images) -> None:
-    label = state.stage.name if state.context and state.stage is not None else state.base_name
-    scheme, _, rest = value.partition(":")
+async def _from_context(
+    graph: StageGraph, state: StageState, context: NamedContext, platform: Platform, images: _Images
+) -> None:
+    label, value = context.name, context.value
+    scheme, colon, rest = value.partition(":")
     if scheme == "local":
-        ignore = await load_ignore(rest, images.bridge, title=f"[context {label}] load .dockerignore")
-        state.draft = context_draft(
-            graph.target.drafts, rest, f"[context {label}] load from client", ignore, state.paths
-        )
+        shared = f"context:{label}"
+        title = f"[context {label}] load .dockerignore"
+        ignore = await load_ignore(rest, images.bridge, title=title, shared=shared)
+        title = f"[context {label}] load from client"
+        state.draft = context_draft(graph.target.drafts, rest, title, ignore, state.paths, shared)
         state.image = empty_image(platform)
     elif scheme == "docker-image":
         await _from_image(graph, state, rest.removeprefix("//"), platform, images, label=label)
@@ -142,10 +149,14 @@ async def _from_context(graph: StageGraph, state: StageState, value: str, platfo
         source = named_source(value)
         if source is None:
             raise UsageError(
-                f"use build context {label!r}: {scheme} is no kind of context",
+                f"unsupported context source {scheme} for {label}"
+                if colon
+                else f"invalid context specifier {value} for {label}",
                 hint="a local folder, docker-image://, oci-layout://, a git repository, http:// or https://",
             )
-        state.draft = graph.target.drafts.add(source, name=f"[context {label}] {shown_url(value)}")
+        git = source.identifier.startswith("git://")
+        shown = f"[internal] load git source {shown_url(value)}" if git else f"[context {label}] {shown_url(value)}"
+        state.draft = graph.target.drafts.add(source, name=shown)
         state.image = empty_image(platform)
 
 
@@ -160,6 +171,13 @@ async def _from_layout(
         state.draft = graph.target.drafts.add(
             SourceOp(value), name=f"[context {label}] OCI load from client", platform=platform
         )
+
+
+def _trigger(text: str, state: StageState) -> Instruction:
+    node = parse_trigger(text, state.node.where)
+    if node.keyword in NO_TRIGGERS:
+        raise node.error(f"{node.keyword} isn't allowed as an ONBUILD trigger")
+    return instruction(node)
 
 
 def _add_triggers(graph: StageGraph, state: StageState) -> bool:
@@ -177,9 +195,10 @@ def _add_triggers(graph: StageGraph, state: StageState) -> bool:
     commands = []
     for text in texts:
         try:
-            item = instruction(parse_trigger(text, state.node.where))
+            item = _trigger(text, state)
         except DockerfileError as error:
-            error.hint = f"it is an ONBUILD trigger of the base: {text}"
+            trigger = f"it is an ONBUILD trigger of the base: {text}"
+            error.hint = f"{error.hint}; {trigger}" if error.hint else trigger
             raise
         commands.append(graph.command(item, triggered=True))
     state.commands[:0] = commands

@@ -59,9 +59,11 @@ async def load_dockerfile(request: FrontendRequest, bridge: Bridge) -> Loaded:
     return Loaded(name, data, ignore, context)
 
 
-async def load_ignore(local: str, bridge: Bridge, *, title: str = f"[internal] load {IGNORE_FILE}") -> IgnoreFile:
-    """The `.dockerignore` at the top of a folder; an empty one where there is none."""
-    edge = _small_local(local, [IGNORE_FILE], title, hint=f"{local}-{IGNORE_FILE}")
+async def load_ignore(
+    local: str, bridge: Bridge, *, title: str = f"[internal] load {IGNORE_FILE}", shared: str = ""
+) -> IgnoreFile:
+    """The `.dockerignore` at the top of a folder; an empty one where there is none. `shared`: see `context_source`."""
+    edge = _small_local(local, [IGNORE_FILE], title, hint=f"{shared or local}-{IGNORE_FILE}")
     ref = await bridge.solve(edge)
     try:
         file = read_ignore(await _read(ref, IGNORE_FILE))
@@ -88,13 +90,14 @@ def _small_local(local: str, paths: list[str], title: str, hint: str = "") -> Ed
     return Vertex(SourceOp(f"local://{local}", attrs), hints=Hints(name=name)).edge()
 
 
-def context_draft(drafts: Drafts, local: str, title: str, ignore: IgnoreFile, paths: set[str]) -> Draft:
+def context_draft(drafts: Drafts, local: str, title: str, ignore: IgnoreFile, paths: set[str], shared: str) -> Draft:
     """The folder as steps read it; `paths` may grow until drafts are finished, and only they are taken then."""
-    return drafts.add(lambda: context_source(local, ignore.patterns, paths), name=title)
+    return drafts.add(lambda: context_source(local, ignore.patterns, paths, shared), name=title)
 
 
-def context_source(local: str, excludes: Iterable[str], paths: set[str]) -> SourceOp:
-    attrs = [("local.sharedkeyhint", local)]
+def context_source(local: str, excludes: Iterable[str], paths: set[str], shared: str = "") -> SourceOp:
+    """`shared` names what an earlier transfer of the same folder is known by, to BuildKit; by default the folder."""
+    attrs = [("local.sharedkeyhint", shared or local)]
     if patterns := list(excludes):
         attrs.append(("local.excludepatterns", _json(patterns)))
     if paths and "/" not in paths:
@@ -112,20 +115,21 @@ class NamedContexts:
     """`--build-context name[::platform]=value`; names are compared as image names are."""
 
     def __init__(self, contexts: Iterable[NamedContext]) -> None:
-        self._values: dict[str, str] = {}
+        self._values: dict[str, NamedContext] = {}
         for context in contexts:
             name, mark, platform = context.name.partition("::")
-            self._values[_familiar(name) + mark + platform] = context.value
+            key = _familiar(name) + mark + platform
+            self._values[key] = NamedContext(key, context.value)
 
-    def find(self, name: str, platform: Platform) -> str:
-        """The value, or "": `scratch` and `context` cannot be replaced."""
+    def find(self, name: str, platform: Platform) -> NamedContext | None:
+        """What stands for an image or a stage; `scratch` and `context` cannot be replaced."""
         if not self._values or name.lower() in ("scratch", "context"):
-            return ""
+            return None
         key = _familiar(name)
         for suffix in (f"::{platform.format_all()}", f"::{platform.normalize().format_all()}", ""):
             if key + suffix in self._values:
                 return self._values[key + suffix]
-        return ""
+        return None
 
 
 def _familiar(name: str) -> str:

@@ -112,7 +112,6 @@ class _Actions:
             create_dest_path=True,
             allow_wildcard=True,
             allow_empty_wildcard=True,
-            timestamp=self._target.timestamp,
             include_patterns=kept.include,
             exclude_patterns=item.excludes,
             required_paths=kept.required,
@@ -128,7 +127,6 @@ class _Actions:
             mode_text=self._mode_text,
             attempt_unpack=path != "/" and bool(item.unpack),
             create_dest_path=True,
-            timestamp=self._target.timestamp,
             exclude_patterns=item.excludes,
         )
         self._work.append((self._input(fetched), work))
@@ -148,7 +146,6 @@ class _Actions:
             mode=self._mode,
             mode_text=self._mode_text,
             create_dest_path=True,
-            timestamp=self._target.timestamp,
             exclude_patterns=item.excludes,
         )
         self._work.append((self._input(draft), work))
@@ -193,7 +190,7 @@ def _root(state: StageState, command: Command, item: Copy, target: Target) -> tu
 
 
 def _mode(text: str) -> tuple[int, str]:
-    """(octal mode or -1, symbolic mode or "")."""
+    """(octal mode or -1, symbolic mode or ""); with a symbolic one the octal one is 0, as BuildKit writes it."""
     if not text:
         return -1, ""
     if not text.strip("01234567"):
@@ -204,7 +201,7 @@ def _mode(text: str) -> tuple[int, str]:
         raise _bad_mode(text)
     for clause in text.split(","):
         _check_clause(clause, text)
-    return -1, text
+    return 0, text
 
 
 def _check_clause(clause: str, text: str) -> None:

@@ -36,6 +36,7 @@ from trimaran.dockerfile.state import Command, StageState, Target, with_shell
 from trimaran.dockerfile.words import ExpansionError
 from trimaran.errors import TrimaranError
 from trimaran.graph.ops import FileAction, FileOp, MkDirAction
+from trimaran.patterns import clean
 from trimaran.spelling import did_you_mean
 
 
@@ -131,7 +132,8 @@ def _onbuild(state: StageState, item: Onbuild, _target: Target) -> None:
 
 
 def _set_workdir(state: StageState, path: str) -> None:
-    state.image.run.working_dir = state.cwd = paths.workdir(state.image.run.working_dir, path)
+    if path:
+        state.image.run.working_dir = state.cwd = paths.workdir(state.image.run.working_dir, path)
 
 
 def _workdir(state: StageState, item: Workdir, target: Target) -> None:
@@ -144,7 +146,7 @@ def _workdir(state: StageState, item: Workdir, target: Target) -> None:
 
         base = [state.draft] if state.draft is not None else []
         work = MkDirAction(
-            path=state.cwd,
+            path=clean(state.cwd),
             mode=0o755,
             make_parents=True,
             owner=owner(state.image.run.user, input=0 if base else -1),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from trimaran.errors import Location
-from trimaran.graph.ops import Constraints, Op
+from trimaran.graph.ops import Constraints, FileOp, MergeOp, Op
 from trimaran.graph.vertex import Edge, Hints, Vertex
 from trimaran.platforms import Platform
 
@@ -76,6 +76,7 @@ class Drafts:
             draft.vertex = Vertex(
                 op,
                 tuple(item.edge for item in draft.inputs),
-                constraints=Constraints(platform=draft.platform),
+                # what moves files does the same on every platform, so BuildKit names none and platforms share it
+                constraints=Constraints(platform=None if isinstance(op, FileOp | MergeOp) else draft.platform),
                 hints=draft.hints,
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 _ESCAPES = {
@@ -66,26 +67,31 @@ def plain_list(items: Iterable[str]) -> str:
 
 
 def parse_duration(text: str) -> int:
-    """Nanoseconds of `1h2m3.5s`; ValueError otherwise."""
+    """Nanoseconds of `1h2m3.5s`; ValueError, in Go's words, otherwise."""
+    invalid = ValueError(f"time: invalid duration {quote(text)}")
     rest = text.lstrip("+-")[: len(text)]
     negative = text.startswith("-")
     if len(text) - len(rest) > 1 or not rest:
-        raise ValueError(text)
+        raise invalid
     if rest == "0":
         return 0
     total = 0
     while rest:
         number = rest[: len(rest) - len(rest.lstrip("0123456789."))]
         rest = rest[len(number) :]
-        unit = rest[: len(rest) - len(rest.lstrip("nuµμmsh"))]
-        whole, _, fraction = number.partition(".")
-        if not number.strip(".") or "." in fraction or unit not in NANOSECONDS or len(number) > 40:
-            raise ValueError(text)
+        unit = re.split(r"[0-9.]", rest, maxsplit=1)[0]
         rest = rest[len(unit) :]
+        whole, _, fraction = number.partition(".")
+        if not number.strip(".") or "." in fraction or len(number) > 40:
+            raise invalid
+        if not unit:
+            raise ValueError(f"time: missing unit in duration {quote(text)}")
+        if unit not in NANOSECONDS:
+            raise ValueError(f"time: unknown unit {quote(unit)} in duration {quote(text)}")
         scale = NANOSECONDS[unit]
         total += int(whole or "0") * scale + int(fraction or "0") * scale // 10 ** len(fraction)
     if total > MAX_DURATION:
-        raise ValueError(text)
+        raise invalid
     return -total if negative else total
 
 

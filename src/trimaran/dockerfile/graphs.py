@@ -91,7 +91,7 @@ class _Shared:
             request=request,
             platform=platform,
             implicit=not request.platforms,
-            prefixed=request.multi_platform or len(request.platforms) > 1,
+            prefixed=request.as_index,
             arguments=values,
             build_args=build_args,
             declared=frozenset(item.name for arg in text.arguments for item in arg.items),

@@ -146,9 +146,8 @@ class LineReader:
 
     def _read_directives(self) -> tuple[Directive, ...]:
         found: dict[str, Directive] = {}
+        # a shebang hides `escape`, as it does from BuildKit; `find_directive` looks over it
         for number, line in enumerate(self.lines[:64], 1):
-            if number == 1 and line.startswith("#!"):
-                continue
             parsed = parse_directive(line.rstrip("\r\n").lstrip(SPACE), "#")
             if parsed is None or parsed[0] not in DIRECTIVES:
                 break
@@ -158,7 +157,7 @@ class LineReader:
             found[name] = Directive(name, value, Range(Position(number), Position(number)))
             if name == "escape":
                 if value not in ("\\", "`"):
-                    raise self.error(f"invalid ESCAPE token '{value}'. Must be ` or \\", number)
+                    raise self.error(f"invalid escape token '{value}' does not match ` or \\", number)
                 self.escape = value
         return tuple(found.values())
 

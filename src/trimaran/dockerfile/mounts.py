@@ -170,8 +170,6 @@ def _check(mount: RunMount) -> None:
             raise DockerfileError("invalid secret mount. one of source, target required", hint="such as id=NAME")
         if mount.source and mount.id:
             raise DockerfileError("both source and id can't be set")
-    elif mount.env is not None:
-        raise DockerfileError(f"unexpected key 'env' for mount type '{mount.type}'")
     if mount.sharing and mount.type != "cache":
         raise DockerfileError(f"invalid cache sharing set for {mount.type} mount")
 

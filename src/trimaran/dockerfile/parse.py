@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import msgspec
 
+from trimaran.dockerfile.exec_form import parse_json
 from trimaran.dockerfile.heredocs import Heredoc, HeredocMark, marks_in
 from trimaran.dockerfile.lines import SPACE, Directive, LineReader, LogicalLine
 from trimaran.dockerfile.problems import DockerfileError
@@ -21,7 +21,7 @@ from trimaran.spelling import did_you_mean
 _BLANKS = "\t\v\f\r "
 _BLANK_RUN = re.compile(r"[\t\v\f\r ]+")
 _WORD = re.compile(f"[^{SPACE}]+")
-_NOT_STRINGS = "When using JSON array syntax, arrays must be comprised of strings only."
+_NOT_STRINGS = "when using JSON array syntax, arrays must be comprised of strings only"
 
 
 class Word(msgspec.Struct, frozen=True):
@@ -330,17 +330,6 @@ def _json_or(plain: Callable[[LineReader, Node, int, int], Node]) -> Callable[[L
         return msgspec.structs.replace(node, arguments=tuple(Word(item, start, end) for item in items), is_json=True)
 
     return form
-
-
-def parse_json(text: str) -> list[Any] | None:
-    """The items of a JSON array; None when the text is none (it is a shell line then)."""
-    if not text.lstrip(SPACE).startswith("["):
-        return None
-    try:
-        items = msgspec.json.decode(text.encode("utf-8", "surrogateescape"))
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
-        return None
-    return items if isinstance(items, list) else None
 
 
 def _healthcheck(reader: LineReader, node: Node, start: int, end: int) -> Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trimaran.dockerfile.gotext import quote
 from trimaran.dockerfile.problems import DockerfileError
 from trimaran.spelling import did_you_mean
 
@@ -17,10 +18,12 @@ def _expand(spec: str) -> list[str]:
     *outer, inner = spec.split(":")
     ports, _, protocol = inner.partition("/")
     if not ports:
-        raise DockerfileError(f"no port specified: {spec}<empty>")
+        raise DockerfileError(f"invalid port: {quote(spec)}: no port specified", hint="such as 80 or 53/udp")
     protocol = protocol.lower() or "tcp"
     if protocol not in PROTOCOLS:
-        raise DockerfileError(f"invalid proto: {protocol}", hint=did_you_mean(protocol, PROTOCOLS))
+        raise DockerfileError(
+            f"invalid port: {quote(spec)}: invalid proto: {protocol}", hint=did_you_mean(protocol, PROTOCOLS)
+        )
     _check_ip(":".join(outer[:-1]))
     low, high = _range(ports, f"invalid containerPort: {ports}")
     if outer and outer[-1]:

@@ -41,6 +41,7 @@ from trimaran.spelling import did_you_mean
 MIN_INTERVAL = 10**6
 NETWORKS = ("default", "none", "host")
 SECURITY = ("sandbox", "insecure")
+NO_TRIGGERS = ("FROM", "MAINTAINER", "ONBUILD")
 
 
 def instruction(node: Node) -> Instruction:
@@ -168,7 +169,7 @@ def _onbuild(node: Node) -> Onbuild:
     Flags(node)
     if child.keyword == "ONBUILD":
         raise node.error("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
-    if child.keyword in ("MAINTAINER", "FROM"):
+    if child.keyword in NO_TRIGGERS:
         raise node.error(f"{child.keyword} isn't allowed as an ONBUILD trigger")
     expression = node.code[len("ONBUILD") :].lstrip()
     for doc in node.heredocs:
@@ -187,8 +188,8 @@ def _run(node: Node) -> Run:
         except DockerfileError as error:
             if "$" not in word.text or "variable expansion" in error.cause:
                 raise node.error(error.cause, word, hint=error.hint) from None
-    network = _choice(node, flags, "network", NETWORKS)
-    security = _choice(node, flags, "security", SECURITY)
+    network = _choice(node, flags, "network", NETWORKS, "invalid network mode {}")
+    security = _choice(node, flags, "security", SECURITY, "security {} is not valid")
     return Run(
         node=node,
         arguments=_texts(node),
@@ -200,12 +201,11 @@ def _run(node: Node) -> Run:
     )
 
 
-def _choice(node: Node, flags: Flags, name: str, known: tuple[str, ...]) -> str:
+def _choice(node: Node, flags: Flags, name: str, known: tuple[str, ...], refusal: str) -> str:
     value = flags.text(name) or known[0]
     if value not in known:
-        raise node.error(
-            f"{name} {gotext.quote(value)} is not valid", flags.word(name), hint=did_you_mean(value, known)
-        )
+        cause = refusal.format(gotext.quote(value))
+        raise node.error(cause, flags.word(name), hint=did_you_mean(value, known))
     return value
 
 
@@ -252,10 +252,8 @@ def _interval(node: Node, flags: Flags, name: str) -> int:
         return 0
     try:
         value = gotext.parse_duration(text)
-    except ValueError:
-        raise node.error(
-            f"time: invalid duration {gotext.quote(text)}", flags.word(name), hint="such as 30s, 1m30s or 500ms"
-        ) from None
+    except ValueError as error:
+        raise node.error(str(error), flags.word(name), hint="such as 30s, 1m30s or 500ms") from None
     if value and value < MIN_INTERVAL:
         raise node.error(f'Interval "{name}" cannot be less than 1ms', flags.word(name))
     return value

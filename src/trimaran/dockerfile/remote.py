@@ -82,14 +82,25 @@ def _git_op(source: str, item: Copy) -> SourceOp:
 def http_op(url: str, name: str, checksum: str = "") -> SourceOp:
     attrs = [("http.filename", name)]
     if checksum:
-        from trimaran.digest import Digest
-        from trimaran.errors import Corrupt
-
-        try:
-            attrs.insert(0, ("http.checksum", Digest.parse(checksum)))
-        except Corrupt as error:
-            raise DockerfileError(error.message, hint="sha256: and the 64 digits of sha256sum") from None
+        attrs.insert(0, ("http.checksum", _checksum(checksum)))
     return SourceOp(url, tuple(attrs))
+
+
+def _checksum(text: str) -> str:
+    from trimaran.digest import Digest
+    from trimaran.errors import Corrupt
+
+    try:
+        return Digest.parse(text)
+    except Corrupt:
+        algorithm, colon, digits = text.partition(":")
+    known = {"sha256": 64, "sha384": 96, "sha512": 128}
+    cause = "invalid checksum digest format"
+    if colon and digits and algorithm not in known:
+        cause = "unsupported digest algorithm"
+    elif colon and digits and len(digits) != known[algorithm]:
+        cause = "invalid checksum digest length"
+    raise DockerfileError(f"{cause}: {text[:150]}", hint="sha256: and the 64 digits of sha256sum")
 
 
 def _url_name(url: str) -> str:

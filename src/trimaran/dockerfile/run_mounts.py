@@ -76,11 +76,12 @@ def add_mount(
     if source is not None and not source.dispatched:
         raise DockerfileError(
             f'cannot mount from stage "{mount.source_stage}" to "{mount.target}", '
-            f'stage needs to be defined before current stage "{state.name}"'
+            "stage needs to be defined before current command",
+            hint="move that stage up",
         )
     dest = paths.absolute(state.cwd, mount.target)
     if dest == "/" or not mount.target:
-        raise DockerfileError(f'invalid mount target "{mount.target}"', hint="write target=PATH, another than /")
+        raise DockerfileError('invalid mount target "/"', hint="write target=PATH, another than /")
     if mount.type == "tmpfs":
         size = Mount(dest=dest, type=MountType.TMPFS, tmpfs_size=mount.size, readonly=mount.reads_only)
         mounts.add(None, size)
@@ -120,7 +121,7 @@ def _add_agent(state: StageState, mount: RunMount, mounts: ProcessMounts) -> Non
     if mount.source:
         raise DockerfileError("ssh does not support source", hint="name the agent with id=NAME")
     options = SshOptions(
-        id=mount.id or "default",
+        id=mount.id,  # none is the agent called default
         uid=mount.uid or 0,
         gid=mount.gid or 0,
         mode=0o600 if mount.mode is None else mount.mode,

@@ -85,9 +85,10 @@ def _meta(
         user=state.user,
         proxy_env=proxy,
         extra_hosts=tuple(HostIP(host, ip) for host, ip in request.extra_hosts),
-        hostname=request.hostname,
+        hostname=request.hostname or target.build_args.get("BUILDKIT_SANDBOX_HOSTNAME", ""),
         ulimits=tuple(Ulimit(name, soft, hard) for name, soft, hard in request.ulimits),
         cgroup_parent=request.cgroup_parent,
+        remove_mount_stubs_recursive=True,
     )
 
 
@@ -126,11 +127,14 @@ def _arguments(state: StageState, item: Run, target: Target, mounts: ProcessMoun
         if parse_mark(arguments[0]) is not None:
             suffix = f" ({first_line(docs[0].content)})".encode("utf-8", "replace").decode()
             content = docs[0].chomped
-            arguments = [_script(state, docs[0], content, target, mounts) if content.startswith("#!") else content]
+            is_script = docs[0].content.startswith("#!")  # with a tab before it, it is none, to BuildKit
+            arguments = [_script(state, docs[0], content, target, mounts) if is_script else content]
         else:
             arguments = ["\n".join([arguments[0], *(doc.content + doc.name for doc in docs)])]
     if item.in_shell:
         arguments = with_shell(state, arguments)
+    if not arguments:
+        raise DockerfileError("arguments are required", hint='such as RUN ["make", "all"]')
     if docs and any("\udc80" <= character <= "\udcff" for text in arguments for character in text):
         raise DockerfileError("the heredoc is not valid UTF-8", hint="save it as UTF-8")
     return arguments, suffix
@@ -145,5 +149,5 @@ def _script(state: StageState, doc: Heredoc, content: str, target: Target, mount
         name="[internal] preparing inline document",
         platform=state.platform,
     )
-    mounts.add(draft, Mount(dest=SCRIPT_FOLDER, output=SKIP_OUTPUT, readonly=True))
+    mounts.add(draft, Mount(dest=SCRIPT_FOLDER, selector="/", output=SKIP_OUTPUT, readonly=True))
     return SCRIPT_FOLDER.rstrip("/") + path

@@ -40,7 +40,7 @@ class StageGraph:
             state.sources += [source for command in state.commands for source in command.sources if source]
             state.count()
         self._refuse_cycles()
-        if len(self.states) == 1:
+        if len(self.states) == 1 and not any(command.sources for command in self.states[0].commands):
             self.states[0].name = ""
         self.goal = self._goal()
 
@@ -54,7 +54,8 @@ class StageGraph:
         state = StageState(stage, _base_name(head, self.target), head.node, stage.name or f"stage-{index}")
         state.platform = _platform(head, self.target)
         state.ignore_cache = _ignores_cache(stage.name, self.target)
-        state.context = contexts.find(stage.name, state.platform or self.target.platform) if stage.name else ""
+        if stage.name:
+            state.context = contexts.find(stage.name, state.platform or self.target.platform)
         if not state.context:
             state.base = self._by_name.get(state.base_name)
         self.states.append(state)
@@ -101,7 +102,7 @@ class StageGraph:
         state = self._by_name.get(name.lower())
         if state is None or state.stage is None:
             raise NotFound(
-                f'find target stage: "{name}" is no stage of {self.target.request.filename}',
+                f'target stage "{name}" could not be found',
                 hint=did_you_mean(name, self.names) or "give stages a name: FROM … AS NAME",
             )
         return state
@@ -122,7 +123,7 @@ class StageGraph:
     def _refuse_cycles(self) -> None:
         done: set[int] = set()
         for start in self.states:
-            path = [(start, iter(_needs(start)))]
+            path = [(start, iter(_read_by(start)))]
             open_ids = {id(start)}
             while path and id(start) not in done:
                 state, needed = path[-1]
@@ -132,14 +133,27 @@ class StageGraph:
                     open_ids.discard(id(state))
                     path.pop()
                 elif id(following) in open_ids:
-                    raise following.node.error(f"circular dependency detected on stage: {following.name}")
+                    raise _reader(state, following).error(
+                        f"circular dependency detected on stage: {following.name}",
+                        hint="a stage can read only stages before it",
+                    )
                 elif id(following) not in done:
                     open_ids.add(id(following))
-                    path.append((following, iter(_needs(following))))
+                    path.append((following, iter(_read_by(following))))
 
 
 def _needs(state: StageState) -> Iterable[StageState]:
     return [*([state.base] if state.base is not None else []), *state.sources]
+
+
+def _read_by(state: StageState) -> list[StageState]:
+    """Not what it begins with: that stage is earlier, so a circle through it has a COPY of a later one, refused so."""
+    return state.sources
+
+
+def _reader(state: StageState, source: StageState) -> Node:
+    """The first instruction of the stage that reads the source."""
+    return next((c.instruction.node for c in state.commands if source in c.sources), state.node)
 
 
 def _ignores_cache(name: str, target: Target) -> bool:

@@ -13,7 +13,7 @@ from trimaran.dockerfile.lint.linter import Linter
 from trimaran.dockerfile.parse import Node
 from trimaran.dockerfile.stages import Stage
 from trimaran.dockerfile.words import Expander
-from trimaran.graph.frontend import FrontendRequest
+from trimaran.graph.frontend import FrontendRequest, NamedContext
 from trimaran.platforms import Platform
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -43,7 +43,7 @@ class StageState:
         self.name = name
         """As shown in vertex names."""
         self.base: StageState | None = None
-        self.context: str = ""
+        self.context: NamedContext | None = None
         """The named context that stands for this stage."""
         self.sources: list[StageState] = []
         self.commands: list[Command] = []

@@ -127,7 +127,7 @@ def _exporting(
         registry=engine.registry,
         parts=_exportables(made, results),
         names=request.names,
-        as_index=request.frontend.multi_platform,
+        as_index=request.frontend.as_index,
         now=now,
         sink=sink,
         host=engine.host,

@@ -100,6 +100,12 @@ class FrontendRequest(msgspec.Struct, frozen=True, kw_only=True):
     subrequest: str = ""
     """A question about the file instead of a build, such as `frontend.lint`: the answer is in the result's metadata."""
 
+    @property
+    def as_index(self) -> bool:
+        """Steps are named with their platform, and the image is an index even when it is of one platform."""
+        wanted = dict(self.build_args).get("BUILDKIT_MULTI_PLATFORM", "").lower() in ("1", "t", "true")
+        return wanted or self.multi_platform or len(self.platforms) > 1
+
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
     """One platform's result: its root (None: scratch) and its image config as raw JSON, without diff ids."""

@@ -237,10 +237,12 @@ def source_op(url: GitUrl, *, keep_git_dir: bool = False, checksum: str = "") ->
     subdir = clean_subdir(url.subdir)
     if url.ref or subdir:
         identifier += f"#{url.ref}" + (f":{subdir}" if subdir else "")
-    attrs = {"git.fullurl": full}
-    if remote.scheme in ("http", "https"):
-        attrs |= {"git.authheadersecret": "GIT_AUTH_HEADER", "git.authtokensecret": "GIT_AUTH_TOKEN"}
-    elif remote.scheme == "ssh":
+    attrs = {
+        "git.fullurl": full,
+        "git.authheadersecret": "GIT_AUTH_HEADER",
+        "git.authtokensecret": "GIT_AUTH_TOKEN",
+    }
+    if remote.scheme == "ssh":
         attrs["git.mountsshsock"] = "default"
     if keep_git_dir:
         attrs["git.keepgitdir"] = "true"

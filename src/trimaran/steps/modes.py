@@ -29,11 +29,9 @@ class ModeChange(msgspec.Struct, frozen=True):
 
 
 def parse_mode(octal: int, text: str) -> ModeChange | None:
-    """None when neither is given."""
-    if octal >= 0:
-        return ModeChange(octal)
+    """None when neither is given; the text counts where there is one, whatever BuildKit wrote beside it."""
     if not text:
-        return None
+        return ModeChange(octal) if octal >= 0 else None
     change = ModeChange(-1, text)
     change.apply(0, folder=False)
     return change
