@@ -75,7 +75,11 @@ class FakeRef:
         return data[:limit] if limit else data
 
     async def read_dir(self, path, pattern=""):
-        return sorted(self.files)
+        below = path.strip("/") + "/" if path.strip("/") else ""
+        found = {name[len(below) :].partition("/")[0] for name in self.files if name.startswith(below)}
+        if below and not found:
+            raise NotFound(f"read folder {path}: no such folder")
+        return sorted(found)
 
 
 def build(dockerfile, *, images=None, ignore="", contexts=None, files=None, **request):

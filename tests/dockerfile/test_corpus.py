@@ -19,6 +19,7 @@ from trimaran.errors import TrimaranError
 from trimaran.platforms import Platform
 
 from .bridge import build, text
+from .differences import page
 
 CORPUS = Path(__file__).parent.parent / "corpus" / "dockerfile"
 FOLDERS = sorted(path for path in CORPUS.iterdir() if path.is_dir())
@@ -131,3 +132,9 @@ def test_corpus(folder):
 
 def test_every_line_of_the_language_has_its_cases():
     assert len(FOLDERS) >= 300
+
+
+def test_every_difference_is_told():
+    assert (CORPUS.parents[2] / "docs" / "differences.md").read_text() == page(), (
+        "run PYTHONPATH=tests:src python -m dockerfile.differences > docs/differences.md"
+    )

@@ -31,7 +31,8 @@ RULES = {rule.name: rule for rule in rules()}
 def found(text, *, ignore="", check="experimental=all", platforms=(AMD64,), images=None):
     """Names of the rules a text breaks, in order; what cannot be built for another reason may still break some."""
     images = {"*": {}, "registry.test/amd64-only:latest": image_config(AMD64), **(images or {})}
-    bridge = FakeBridge({"dockerfile": {"Dockerfile": text}, "context": {".dockerignore": ignore}}, images)
+    context = {".dockerignore": ignore, "src/main.c": "", "docs/index.md": ""}
+    bridge = FakeBridge({"dockerfile": {"Dockerfile": text}, "context": context}, images)
     request = FrontendRequest(
         build_platform=AMD64,
         platforms=tuple(platforms),

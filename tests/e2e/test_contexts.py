@@ -230,7 +230,7 @@ def test_named_contexts(either, web, git_server, app, context):
         context,
     )
     assert files == {"inner": b"inner\n", "page": b"x\n", "a": b"a\n"}
-    assert f"[context repo] {git_server.url('app')}#main" in said
+    assert f"[internal] load git source {git_server.url('app')}#main" in said
 
 
 def test_a_git_repository_as_base(trimaran, git_server, app, context):
@@ -258,7 +258,7 @@ def test_a_layout_as_base(either, bases, base_layout, context):
 
 def test_a_context_that_is_nothing(trimaran, context):
     context.dockerfile("FROM base\n")
-    assert "no kind of context" in build(trimaran, "--build-context=base=ftp://x/y", context, exit_code=1)[1]
+    assert "unsupported context source" in build(trimaran, "--build-context=base=ftp://x/y", context, exit_code=1)[1]
     assert os.path.isdir(context.folder)
 
 

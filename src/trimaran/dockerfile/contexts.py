@@ -73,6 +73,20 @@ async def load_ignore(
     return file
 
 
+async def context_folders(local: str, ignore: IgnoreFile, bridge: Bridge) -> list[str]:
+    """Names of the folders at the top of a context, but those that are left out; nothing below is looked at."""
+    op = context_source(local, (*ignore.patterns, "*/*"), {"/"})
+    ref = await bridge.solve(Vertex(op, hints=Hints(name="[internal] list build context")).edge())
+    folders = []
+    for name in await ref.read_dir("/"):
+        try:
+            await ref.read_dir(name)
+        except NotFound:
+            continue  # a file
+        folders.append(name)
+    return sorted(folders)
+
+
 async def _read(ref: object, path: str) -> bytes:
     data: bytes = await ref.read_file(path, limit=MAX_FILE + 1)  # type: ignore[attr-defined]
     if len(data) > MAX_FILE:

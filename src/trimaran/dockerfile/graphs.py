@@ -5,12 +5,19 @@ from __future__ import annotations
 from trimaran import aio
 from trimaran.dockerfile.arguments import epoch, predefined, with_global
 from trimaran.dockerfile.bases import resolve_bases
-from trimaran.dockerfile.contexts import Loaded, NamedContexts, context_source, load_ignore
+from trimaran.dockerfile.contexts import Loaded, NamedContexts, context_folders, context_source, load_ignore
 from trimaran.dockerfile.dispatch import dispatch_stages
 from trimaran.dockerfile.drafts import Draft, Drafts
 from trimaran.dockerfile.ignore import IgnoreFile, check_ignore
 from trimaran.dockerfile.lint.linter import Linter
-from trimaran.dockerfile.lint.run import check_defaults, check_document, check_graph, check_node, check_program
+from trimaran.dockerfile.lint.run import (
+    check_context,
+    check_defaults,
+    check_document,
+    check_graph,
+    check_node,
+    check_program,
+)
 from trimaran.dockerfile.parse import parse
 from trimaran.dockerfile.stage_graph import StageGraph
 from trimaran.dockerfile.stages import Program, program
@@ -42,6 +49,8 @@ async def stage_graphs(
     for graph in graphs:
         dispatch_stages(graph)
         check_graph(graph)
+    if linter.options.counts("UnreadContextFolder", experimental=True) and loaded.context is None:
+        await _check_context(request, shared, graphs, bridge)
     linter.check()
     shared.drafts.finish()
     return graphs, shared.ignore
@@ -54,6 +63,14 @@ async def _ignore(request: FrontendRequest, loaded: Loaded, bridge: Bridge) -> I
         check_ignore(loaded.ignore)
         return loaded.ignore
     return await load_ignore(request.context_local, bridge)
+
+
+async def _check_context(request: FrontendRequest, shared: _Shared, graphs: list[StageGraph], bridge: Bridge) -> None:
+    """Only where all stages were converted: a folder may be there for another target."""
+    if not all(state.dispatched for graph in graphs for state in graph.states if state.stage is not None):
+        return
+    folders = await context_folders(request.context_local, shared.ignore, bridge)
+    check_context(graphs[0], folders, shared.context_paths)
 
 
 async def _bases(graphs: list[StageGraph], contexts: NamedContexts, bridge: Bridge) -> IgnoreFile | None:

@@ -51,6 +51,12 @@ def check_instruction(item: Instruction, state: StageState, target: Target) -> N
         target.linter.take(check(item, state, target))
 
 
+def check_context(graph: StageGraph, folders: list[str], read: set[str]) -> None:
+    from trimaran.dockerfile.lint.unread import unread_context_folders
+
+    graph.target.linter.take(unread_context_folders(graph.program, folders, read))
+
+
 def check_graph(graph: StageGraph) -> None:
     """Our own rules, which are loaded only where some are asked for."""
     linter = graph.target.linter

@@ -76,7 +76,7 @@ INSTRUCTION: Mapping[type[Instruction], tuple[Callable[[Any, StageState, Target]
 
 def rules() -> tuple[Rule, ...]:
     """All there are: BuildKit's in its order, then our own."""
-    from trimaran.dockerfile.lint import emulation, layers
+    from trimaran.dockerfile.lint import emulation, layers, unread
 
     return (
         casing.STAGE_NAME_CASING,
@@ -105,4 +105,5 @@ def rules() -> tuple[Rule, ...]:
         emulation.BASE_OF_ONE_ARCHITECTURE,
         layers.COPY_BEFORE_INSTALL,
         layers.PACKAGE_CACHE_IN_LAYER,
+        unread.UNREAD_CONTEXT_FOLDER,
     )
