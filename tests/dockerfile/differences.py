@@ -39,7 +39,7 @@ def page() -> str:
     reasons = dict(_reasons())
     errors = {name: why for name, why in reasons.items() if (CORPUS / name / "error.txt").exists()}
     graphs = {name: why for name, why in reasons.items() if name not in errors}
-    alone = {name: why for name, why in _alone()}
+    alone = dict(_alone())
     images = {f"{case.name}: `{place}`": why for case in read_all() for place, why in case.allowed.items()}
     rootless = {f"{case.name}: `{place}`": why for case in read_all() for place, why in case.allowed_rootless.items()}
     return (
