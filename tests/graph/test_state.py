@@ -1,9 +1,12 @@
 """The Python API: what each call puts into the graph, and that BuildKit's own client could read it."""
 
+import os
+
 import pytest
 
 from trimaran.errors import UsageError
-from trimaran.graph import ops, state
+from trimaran.graph import mounts, ops, state
+from trimaran.graph.frontend import ContainerDefaults
 from trimaran.graph.llb import decode_definition, in_order
 from trimaran.graph.state import State, image, local, scratch
 from trimaran.platforms import Platform
@@ -32,7 +35,7 @@ def test_run():
     made = image("alpine").env("A", "1").env("A", "2").dir("/a").dir("b/../c").user("me:wheel").run(["make", "-j"])
     op = op_of(made)
     assert op.meta.args == ("make", "-j")
-    assert op.meta.env == (f"PATH={state.DEFAULT_PATH}", "A=2")
+    assert op.meta.env == ("A=2",)
     assert (op.meta.cwd, op.meta.user) == ("/a/c", "me:wheel")
     assert op.mounts == (ops.Mount(input=0, dest="/", output=0),)
     assert op_of(image("alpine").run("a && b")).meta.args == ("/bin/sh", "-c", "a && b")
@@ -42,15 +45,17 @@ def test_run():
 
 def test_mounts():
     base = image("alpine")
-    mounts = (
-        state.bind(local("context"), "/src", path="sub"),
-        state.bind(base, "/base"),
-        state.cache("/root/.cache", sharing=ops.CacheSharing.LOCKED),
-        state.tmpfs("/tmp", size=7),
-        state.secret("token"),
-        state.ssh(),
+    shown = (
+        mounts.bind(local("context"), "/src", path="sub"),
+        mounts.bind(base, "/base"),
+        mounts.cache("/root/.cache", sharing="locked"),
+        mounts.tmpfs("/tmp", size=7),
+        mounts.secret("token"),
+        mounts.ssh(),
     )
-    made = base.run("true", mounts=mounts, network=ops.NetMode.NONE)
+    made = base.run("true", mounts=shown, network="none")
+    assert op_of(made).network is ops.NetMode.NONE
+    assert made.folders == {"context": os.path.abspath("context")}
     assert len(made.edge.vertex.inputs) == 2
     root, source, again, cached, memory, token, agent = op_of(made).mounts
     assert (source.input, source.selector, source.readonly, source.output) == (1, "sub", True, -1)
@@ -109,3 +114,66 @@ def test_equal_calls_are_equal_vertices_and_states_do_not_change():
     assert base.environment == {}
     with pytest.raises(UsageError, match="empty"):
         scratch().definition()
+
+
+def test_what_commands_take_of_the_image_is_said_beside_the_op():
+    silent = image("alpine").run("a")
+    said = image("alpine").env("A", "1").dir("/x").user("me").run("a")
+    assert [dict(made.edge.vertex.hints.description)[state.INHERITS] for made in (silent, said)] == [
+        "env cwd user",
+        "env",
+    ]
+    assert silent.edge == image("alpine").dir("/").run("a").edge
+    assert decode_definition(silent.definition()).vertex.hints.description == silent.edge.vertex.hints.description
+
+
+def test_defaults_of_containers():
+    made = scratch(ARM64).mkfile("/app", "x", mode=0o755).env("A", "1").dir("/w").user("7")
+    made = (
+        made.entrypoint("/app").cmd("-v").label("a", "b").expose(80).expose("53/udp").volume("data").stop_signal("INT")
+    )
+    found = made.graph_input()
+    assert found.platform == ARM64
+    assert found.definition == made.definition()
+    assert found.defaults == ContainerDefaults(
+        env=(("A", "1"),),
+        working_dir="/w",
+        user="7",
+        entrypoint=("/app",),
+        cmd=("-v",),
+        labels=(("a", "b"),),
+        exposed_ports=("80/tcp", "53/udp"),
+        volumes=("/w/data",),
+        stop_signal="INT",
+    )
+    assert image("alpine").cmd("a").entrypoint("b").defaults.cmd == ("a",)
+    assert image("alpine").entrypoint("b").defaults.cmd == (), "as in a Dockerfile, the base's CMD goes"
+
+
+def test_owners():
+    base = image("alpine")
+    works = [op_of(base.mkdir("/a", owner=owner)).actions[0].work.owner for owner in ("1:2", "3", "me", "me:wheel")]
+    me, wheel = ops.NamedUser("me", 0), ops.NamedUser("wheel", 0)
+    assert works == [ops.Owner(1, 2), ops.Owner(3, 3), ops.Owner(me), ops.Owner(me, wheel)]
+    with pytest.raises(UsageError, match="empty"):
+        scratch().mkdir("/a", owner="me")
+
+
+def test_folders_are_remembered_by_name():
+    one, two = local("a"), local("a", name="b")
+    both = scratch().copy(one, "x", "/").copy(two, "y", "/")
+    assert both.folders == {"a": os.path.abspath("a"), "b": os.path.abspath("a")}
+    assert state.merge(one, two).folders == state.diff(one, two).folders == both.folders
+    with pytest.raises(UsageError, match="read folder a: it is"):
+        one.copy(local("/elsewhere", name="a"), "x", "/")
+
+
+def test_errors_point_to_the_line_that_made_the_vertex():
+    made = image("alpine").run("false")  # this one
+    where = decode_definition(made.definition()).vertex.hints.where
+    assert where.filename == __file__
+    assert where.language == "Python"
+    assert where.source.splitlines()[where.ranges[0].start.line - 1].endswith(b"# this one")
+    namespace = {}
+    exec("from trimaran.graph.state import image\nmade = image('a')", namespace)  # source that nobody can read
+    assert namespace["made"].edge.vertex.hints.where is None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,16 @@ from trimaran import errors
 from trimaran.builders.options import BuildOptions, BuildResult, BuildStep, CacheOnlyOutput, ImageOutput, OciOutput
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, Location, NotCached, Position, Range, StepFailed, TrimaranError
-from trimaran.events import LogEvent, ProgressGroup, StatusEvent, VertexEvent, WarningEvent
+from trimaran.events import (
+    AdoptionEvent,
+    Event,
+    LogEvent,
+    MissEvent,
+    ProgressGroup,
+    StatusEvent,
+    VertexEvent,
+    WarningEvent,
+)
 from trimaran.library.messages import Bug, Done, Failed, Frames, Order, encode
 from trimaran.misses import StepChange
 from trimaran.solver.protocols import ResultGone
@@ -28,6 +39,8 @@ MESSAGES = [
     StatusEvent(id="x", vertex=Digest.of(b"a"), current=1 << 40),
     LogEvent(vertex=Digest.of(b"a"), stream=1, data=b"\xff" * 70_000),
     WarningEvent(vertex=Digest.of(b"a"), short=b"w", where=PLACE),
+    MissEvent(vertex=Digest.of(b"a"), name="n", reasons=(StepChange("s"),)),
+    AdoptionEvent(vertex=Digest.of(b"a"), name="n"),
 ]
 
 
@@ -42,6 +55,10 @@ def test_messages_arrive_as_they_were_sent(cuts: list[int]) -> None:
     assert found == MESSAGES
     assert isinstance(found[4], VertexEvent)
     assert isinstance(found[4].inputs[0], Digest)
+
+
+def test_every_event_is_among_them() -> None:
+    assert set(get_args(Event)) <= {type(message) for message in MESSAGES}
 
 
 def test_text_that_is_no_unicode_loses_only_that() -> None:

@@ -54,6 +54,10 @@ async def build_inputs(
     with ExitStack() as stack:
         if options.context == STDIN and options.file == STDIN:
             raise UsageError("invalid argument: can't use stdin for both build context and dockerfile")
+        if options.graphs:
+            folders = [(name, _named_folder(BuildContext(name, path))) for name, path in options.folders]
+            yield BuildInputs("", "", "", named_folders=tuple(folders))
+            return
         inputs = await _main(options, environment, stack)
         named, folders = [], []
         for context in options.build_contexts:

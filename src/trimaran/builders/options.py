@@ -27,6 +27,7 @@ from trimaran.exporters.options import (
     Output,
     TarOutput,
 )
+from trimaran.graph.frontend import GraphInput
 from trimaran.graph.ops import HostIP, Ulimit
 from trimaran.sources.given import AgentSource, ContextMode, SecretSource
 
@@ -57,6 +58,10 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     """One build. `context` is a folder, a URL or STDIN; `file` is relative to the working folder, "" the default."""
 
     context: str
+    graphs: tuple[GraphInput, ...] = ()
+    """What to build, one for each platform, instead of a Dockerfile; there is no context then."""
+    folders: tuple[tuple[str, str], ...] = ()
+    """Those the graphs read, by the names they have for them."""
     file: str = ""
     tags: tuple[str, ...] = ()
     platforms: tuple[str, ...] = ()
@@ -156,6 +161,7 @@ __all__ = [
     "CompressionKind",
     "ContextMode",
     "DockerOutput",
+    "GraphInput",
     "HostIP",
     "ImageOptions",
     "ImageOutput",

@@ -66,7 +66,7 @@ def build_request(
     options: BuildOptions, inputs: BuildInputs, host: Platform, environment: Mapping[str, str]
 ) -> BuildRequest:
     """Pure but for `environment`, which gives values of `--build-arg NAME`."""
-    platforms = _platforms(options.platforms, host)
+    platforms = _platforms(options.platforms, host) or tuple(graph.platform for graph in options.graphs)
     frontend = FrontendRequest(
         filename=inputs.filename,
         context_url=inputs.url,
@@ -87,22 +87,28 @@ def build_request(
         shm_size=options.shm_size,
         ulimits=tuple((limit.name, limit.soft, limit.hard) for limit in options.ulimits),
         cgroup_parent=options.cgroup_parent,
+        graphs=options.graphs,
         subrequest=f"frontend.{options.call.name}" if options.call else "",
     )
-    granted = dict.fromkeys([*options.allow, *(["network.host"] if options.network == "host" else [])])
     return BuildRequest(
         frontend=frontend,
+        frontend_name="graph" if options.graphs else "dockerfile.v0",
         folders=inputs.folders,
         names=options.tags,
         outputs=tuple(_outputs(options)),
         secrets=options.secrets,
         agents=_agents(options, inputs, environment),
-        entitlements=tuple(granted),
+        entitlements=_entitlements(options),
         offline=options.offline,
         context_mode=options.context_mode,
         fail_on_miss=options.fail_on_miss,
         resources=options.resources,
     )
+
+
+def _entitlements(options: BuildOptions) -> tuple[str, ...]:
+    """Those granted; asking for the host's network for all steps grants it."""
+    return tuple(dict.fromkeys([*options.allow, *(["network.host"] if options.network == "host" else [])]))
 
 
 def _platforms(texts: tuple[str, ...], host: Platform) -> tuple[Platform, ...]:

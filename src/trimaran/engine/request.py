@@ -50,8 +50,10 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     def scope(self) -> str:
         """Names the build file, so that its steps can be found again after an edit.
 
-        A file from elsewhere (standard input, another folder) is named by its context.
+        A file from elsewhere (standard input, another folder) is named by its context; a graph has none.
         """
+        if self.frontend.graphs:
+            return ""
         folders = dict(self.folders)
         context = self.frontend.context_url or folders.get("context", "")
         inside, beside, folder = folders.get("dockerfile", "").partition(context)

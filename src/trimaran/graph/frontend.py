@@ -65,6 +65,29 @@ class NamedContext(msgspec.Struct, frozen=True):
     value: str
 
 
+class ContainerDefaults(msgspec.Struct, frozen=True, kw_only=True):
+    """What a container of the image starts with, as far as a graph says so; the rest is the base image's."""
+
+    env: tuple[tuple[str, str], ...] = ()
+    working_dir: str = ""
+    user: str = ""
+    entrypoint: tuple[str, ...] | None = None
+    cmd: tuple[str, ...] | None = None
+    labels: tuple[tuple[str, str], ...] = ()
+    exposed_ports: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    stop_signal: str = ""
+
+
+class GraphInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A graph to be built for one platform, in LLB's wire form; `base_config` is a raw image config to begin with."""
+
+    platform: Platform
+    definition: bytes
+    defaults: ContainerDefaults = ContainerDefaults()
+    base_config: bytes = b""
+
+
 class FrontendRequest(msgspec.Struct, frozen=True, kw_only=True):
     """What a build asks of the frontend: BuildKit's frontend attrs (reference §1.4), typed."""
 
@@ -97,6 +120,8 @@ class FrontendRequest(msgspec.Struct, frozen=True, kw_only=True):
     cgroup_parent: str = ""
     hostname: str = ""
     source_date_epoch: int | None = None
+    graphs: tuple[GraphInput, ...] = ()
+    """For the frontend `graph`: what to build, one for each platform."""
     subrequest: str = ""
     """A question about the file instead of a build, such as `frontend.lint`: the answer is in the result's metadata."""
 

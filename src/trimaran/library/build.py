@@ -10,13 +10,13 @@ from trimaran.builders.options import BuildResult
 from trimaran.events import Event
 from trimaran.library.caller import run, run_async
 from trimaran.library.messages import Order
-from trimaran.library.options import BuildKeywords, Path, build_options
+from trimaran.library.options import Buildable, BuildKeywords, build_options
 
 OnEvent = Callable[[Event], object]
 
 
 def build(
-    context: Path,
+    context: Buildable,
     *,
     on_event: OnEvent | None = None,
     environment: Mapping[str, str] | None = None,
@@ -24,7 +24,8 @@ def build(
 ) -> BuildResult:
     """Build an image as `trimaran build` does, and wait for it. Safe in any thread, also beside a running event loop.
 
-    `context` is a folder or a URL; see `BuildKeywords` for what else can be said. `on_event` is called in this thread
+    `context` is a folder or a URL, or a graph (`trimaran.graph`), or a function that makes the graph of a platform; see
+    `BuildKeywords` for what else can be said. `on_event` is called in this thread
     with each event as it happens; what it raises ends the build. `environment` stands in for `os.environ`.
     Raises `StepFailed` when a step fails, and other kinds of `TrimaranError`. Nothing is printed.
     """
@@ -32,7 +33,7 @@ def build(
 
 
 async def build_async(
-    context: Path,
+    context: Buildable,
     *,
     on_event: OnEvent | None = None,
     environment: Mapping[str, str] | None = None,
@@ -43,7 +44,7 @@ async def build_async(
 
 
 def _order(
-    context: Path, on_event: OnEvent | None, environment: Mapping[str, str] | None, keywords: BuildKeywords
+    context: Buildable, on_event: OnEvent | None, environment: Mapping[str, str] | None, keywords: BuildKeywords
 ) -> Order:
     options, secrets = build_options(context, keywords)
     variables = os.environ if environment is None else environment

@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 
 import msgspec
 
-from trimaran import errors
+from trimaran import errors, events
 from trimaran.builders.options import BuildOptions, BuildResult
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, Location, NotCached, StepFailed, TrimaranError
@@ -102,6 +102,7 @@ class Bug(msgspec.Struct, frozen=True):
 
 Message = Order | Done | Failed | Bug | Event
 _TYPES: tuple[type[Any], ...] = (Order, Done, Failed, Bug, *get_args(Event))
+vars(events).setdefault("Reason", Reason)  # named there for type checkers alone; a decoder looks for it there
 _NUMBERS = {kind: number for number, kind in enumerate(_TYPES)}
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=str)
 """Digests are written as plain text: the encoder takes no subclass of str by itself."""

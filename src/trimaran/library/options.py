@@ -6,7 +6,7 @@ Here is only how Python values are written down; what an option means is decided
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypedDict
 
 import msgspec
@@ -26,12 +26,16 @@ from trimaran.builders.options import (
     Ulimit,
 )
 from trimaran.errors import UsageError
+from trimaran.graph.state import State
 from trimaran.platforms import Platform
+from trimaran.platforms import default as host
 from trimaran.spelling import unknown
 
 Words = str | Sequence[str]
 """One or several."""
 Path = str | os.PathLike[str]
+Buildable = Path | State | Callable[[Platform], State]
+"""A context, a graph, or what makes the graph of a platform."""
 
 
 class BuildKeywords(TypedDict, total=False):
@@ -80,7 +84,7 @@ class BuildKeywords(TypedDict, total=False):
     cgroup_parent: str
 
 
-def build_options(context: Path, keywords: Mapping[str, Any]) -> tuple[BuildOptions, dict[str, bytes]]:
+def build_options(context: Buildable, keywords: Mapping[str, Any]) -> tuple[BuildOptions, dict[str, bytes]]:
     """The options, and the secrets that were given as bytes. UsageError, and TypeError for names that are unknown."""
     known = BuildKeywords.__annotations__
     for name in keywords:
@@ -96,8 +100,34 @@ def build_options(context: Path, keywords: Mapping[str, Any]) -> tuple[BuildOpti
         fields["agents"] = fields.pop("ssh")
     if given.get("locked"):
         fields.setdefault("lock", "trimaran.lock")
+    if not isinstance(context, str | os.PathLike):
+        fields.update(_graphs(context, given, fields.get("platforms", ())))
+        context = ""
     options = _checked(BuildOptions(context=os.fspath(context), **fields))
     return options, values
+
+
+def _graphs(
+    source: State | Callable[[Platform], State], given: Mapping[str, Any], names: tuple[str, ...]
+) -> dict[str, Any]:
+    """The fields of a build of states. UsageError for keywords that are about Dockerfiles."""
+    for name in given:
+        if name not in _OF_GRAPHS:
+            raise UsageError(f"build a graph: {name} is about Dockerfiles", hint="say it in the graph itself")
+    platforms = [host() if name == "local" else Platform.parse(name).normalize() for name in names]
+    if not isinstance(source, State):
+        states = [source(platform) for platform in platforms or [host()]]
+    elif platforms in ([], [source.platform.normalize()]):
+        states = [source]
+    else:
+        raise UsageError(
+            f"build a graph: it is for {source.platform}, not for {', '.join(names)}",
+            hint="give a function that makes the graph of a platform: build(make, platforms=[…])",
+        )
+    folders: dict[str, str] = {}
+    for state in states:
+        folders |= state.folders
+    return {"graphs": tuple(state.graph_input() for state in states), "folders": tuple(folders.items())}
 
 
 def _checked(options: BuildOptions) -> BuildOptions:
@@ -179,6 +209,20 @@ def _outputs(value: Output | Sequence[Output]) -> tuple[Output, ...]:
     return (value,) if isinstance(value, msgspec.Struct) else tuple(value)
 
 
+_OF_GRAPHS = frozenset(BuildKeywords.__annotations__) - {
+    "file",
+    "dockerfile",
+    "target",
+    "build_args",
+    "build_contexts",
+    "no_cache_filter",
+    "network",
+    "add_hosts",
+    "ulimits",
+    "shm_size",
+    "cgroup_parent",
+}
+"""Keywords that mean something for a graph, too."""
 _READERS: dict[str, Any] = {
     "platforms": _platforms,
     "tags": lambda value: tuple(checks.check_tag(tag) for tag in _words(value)),

@@ -23,9 +23,11 @@ def make_step(vertex: Vertex, context: StepContext) -> Step:
         from trimaran.steps.file import FileStep
 
         return FileStep(vertex, context)
-    from trimaran.steps.merge import DiffStep, MergeStep
-
     if isinstance(op, MergeOp):
+        from trimaran.steps.merge import MergeStep
+
         return MergeStep(vertex, context)
     assert isinstance(op, DiffOp)
+    from trimaran.steps.diff import DiffStep
+
     return DiffStep(vertex, context)

@@ -36,7 +36,12 @@ def enter(*, terminal: bool = False, manner: Manner = WORK) -> Entered:
     return _entered
 
 
-def frontends() -> Frontends:
+def frontends(name: str) -> Frontends:
+    """The one of that name; the others are not loaded."""
+    if name == "graph":
+        from trimaran.engine.graph_frontend import build_graphs
+
+        return {name: build_graphs}
     from trimaran.dockerfile.convert import convert
 
     return {"dockerfile.v0": convert}
@@ -58,7 +63,7 @@ async def build(
     configuration = settings.load()
     with open_engine(state_folder(configuration), configuration, _entered) as engine:
         async with engine.registry, _client(request, environment, secrets or {}) as client:
-            outcome = await run_build(request, engine, frontends(), sink, docker, client)
+            outcome = await run_build(request, engine, frontends(request.frontend_name), sink, docker, client)
             await aio.in_thread(collect, engine.store, configuration)
             return outcome
 
