@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         ImageOutput,
         LocalOutput,
         OciOutput,
+        Resources,
         TarOutput,
         Ulimit,
     )
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     )
     from trimaran.events import LogEvent, MissEvent, StatusEvent, VertexEvent, WarningEvent
     from trimaran.library.build import build, build_async
+    from trimaran.linux.limits import Limits
     from trimaran.platforms import Platform
 
 __version__ = "0.1.0"
@@ -54,6 +56,7 @@ _PLACES = {
         "ImageOutput",
         "LocalOutput",
         "OciOutput",
+        "Resources",
         "TarOutput",
         "Ulimit",
     ),
@@ -71,6 +74,7 @@ _PLACES = {
         "UsageError",
     ),
     "trimaran.events": ("LogEvent", "MissEvent", "StatusEvent", "VertexEvent", "WarningEvent"),
+    "trimaran.linux.limits": ("Limits",),
     "trimaran.platforms": ("Platform",),
 }
 """Where each public name is kept."""
@@ -87,6 +91,7 @@ __all__ = [
     "Denied",
     "DockerOutput",
     "ImageOutput",
+    "Limits",
     "LocalOutput",
     "LogEvent",
     "MissEvent",
@@ -94,6 +99,7 @@ __all__ = [
     "NotFound",
     "OciOutput",
     "Platform",
+    "Resources",
     "StatusEvent",
     "StepFailed",
     "TarOutput",

@@ -15,6 +15,7 @@ from trimaran.builders.options import (
     HostIP,
     ImageOutput,
     LocalOutput,
+    Resources,
     SecretSource,
     TarOutput,
     Ulimit,
@@ -23,8 +24,11 @@ from trimaran.cli.build_flags import COMMAND
 from trimaran.cli.build_options import build_options as options_of_flags
 from trimaran.cli.options import parse
 from trimaran.errors import UsageError
+from trimaran.graph.state import image, local, scratch
 from trimaran.library.options import BuildKeywords, build_options
+from trimaran.linux.limits import Limits
 from trimaran.platforms import Platform
+from trimaran.platforms import default as host
 
 SAME: list[tuple[list[str], dict[str, Any]]] = [
     (["--platform", "linux/amd64,linux/arm/v7"], {"platforms": ["linux/amd64", Platform("linux", "arm", "v7")]}),
@@ -50,6 +54,10 @@ SAME: list[tuple[list[str], dict[str, Any]]] = [
     (["--add-host", "a:1.2.3.4", "--add-host", "a:[::1]"], {"add_hosts": {"a": ["1.2.3.4", "[::1]"]}}),
     (["--lock", "x", "--locked", "--offline"], {"lock": Path("x"), "locked": True, "offline": True}),
     (["--context-mode", "git", "--fail-on-miss=a"], {"context_mode": "git", "fail_on_miss": "a"}),
+    (
+        ["--jobs", "3", "--resource", "memory=2g"],
+        {"resources": Resources(jobs=3, limits=Limits(memory=2 << 30))},
+    ),
     (["--locked"], {"locked": True}),
     (["--allow", "network.host"], {"allow": "network.host"}),
     (["--ulimit", "nofile=1:2", "--cgroup-parent", "x"], {"ulimits": [Ulimit("nofile", 1, 2)], "cgroup_parent": "x"}),
@@ -112,3 +120,18 @@ def test_types_that_keywords_come_to() -> None:
     assert options.agents == (AgentSource("a"),)
     assert options.build_contexts == (BuildContext("a", "b"),)
     assert options.add_hosts == (HostIP("a", "::1"),)
+
+
+def test_graphs_and_what_can_be_said_of_them() -> None:
+    made, _ = build_options(image("alpine").run("a"), {"tags": "x", "no_cache": True})
+    assert (made.context, made.no_cache, [graph.platform for graph in made.graphs]) == ("", True, [host()])
+    both, _ = build_options(lambda platform: image("a", platform=platform), {"platforms": ["linux/arm64", "local"]})
+    assert [graph.platform for graph in both.graphs] == [Platform("linux", "arm64"), host()]
+    copied, _ = build_options(image("a").copy(local("here"), "x", "/"), {})
+    assert copied.folders == (("here", str(Path("here").absolute())),)
+    with pytest.raises(UsageError, match="target is about Dockerfiles"):
+        build_options(image("a"), {"target": "x"})
+    with pytest.raises(UsageError, match="it is for linux/s390x"):
+        build_options(image("a", platform="linux/s390x"), {"platforms": ["linux/arm64"]})
+    with pytest.raises(UsageError, match="empty"):
+        build_options(scratch(), {})

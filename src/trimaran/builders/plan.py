@@ -66,8 +66,27 @@ def build_request(
     options: BuildOptions, inputs: BuildInputs, host: Platform, environment: Mapping[str, str]
 ) -> BuildRequest:
     """Pure but for `environment`, which gives values of `--build-arg NAME`."""
+    return BuildRequest(
+        frontend=_frontend_request(options, inputs, host, environment),
+        frontend_name="graph" if options.graphs else "dockerfile.v0",
+        folders=inputs.folders,
+        names=options.tags,
+        outputs=tuple(_outputs(options)),
+        secrets=options.secrets,
+        agents=_agents(options, inputs, environment),
+        entitlements=_entitlements(options),
+        offline=options.offline,
+        context_mode=options.context_mode,
+        fail_on_miss=options.fail_on_miss,
+        resources=options.resources,
+    )
+
+
+def _frontend_request(
+    options: BuildOptions, inputs: BuildInputs, host: Platform, environment: Mapping[str, str]
+) -> FrontendRequest:
     platforms = _platforms(options.platforms, host) or tuple(graph.platform for graph in options.graphs)
-    frontend = FrontendRequest(
+    return FrontendRequest(
         filename=inputs.filename,
         context_url=inputs.url,
         context_is_archive=inputs.is_archive,
@@ -89,20 +108,6 @@ def build_request(
         cgroup_parent=options.cgroup_parent,
         graphs=options.graphs,
         subrequest=f"frontend.{options.call.name}" if options.call else "",
-    )
-    return BuildRequest(
-        frontend=frontend,
-        frontend_name="graph" if options.graphs else "dockerfile.v0",
-        folders=inputs.folders,
-        names=options.tags,
-        outputs=tuple(_outputs(options)),
-        secrets=options.secrets,
-        agents=_agents(options, inputs, environment),
-        entitlements=_entitlements(options),
-        offline=options.offline,
-        context_mode=options.context_mode,
-        fail_on_miss=options.fail_on_miss,
-        resources=options.resources,
     )
 
 

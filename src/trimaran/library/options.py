@@ -22,6 +22,7 @@ from trimaran.builders.options import (
     ContextMode,
     HostIP,
     Output,
+    Resources,
     SecretSource,
     Ulimit,
 )
@@ -82,6 +83,7 @@ class BuildKeywords(TypedDict, total=False):
     shm_size: int
     """Bytes."""
     cgroup_parent: str
+    resources: Resources
 
 
 def build_options(context: Buildable, keywords: Mapping[str, Any]) -> tuple[BuildOptions, dict[str, bytes]]:
