@@ -154,9 +154,17 @@ def default() -> Platform:
     """This machine's platform, normalised; arm carries its variant, amd64 never (ask `amd64_level`)."""
     global _host  # noqa: PLW0603 - a machine does not change under a process
     if _host is None:
-        uname = os.uname()
-        _host = of_machine(uname.machine, uname.sysname)
+        _host = of_machine(*_machine())
     return _host
+
+
+def _machine() -> tuple[str, str]:
+    if hasattr(os, "uname"):
+        uname = os.uname()
+        return uname.machine, uname.sysname
+    import platform  # slow to load, and everywhere
+
+    return platform.machine(), platform.system()
 
 
 def of_machine(machine: str, system: str = "Linux", byteorder: str = sys.byteorder) -> Platform:

@@ -90,12 +90,12 @@ def test_limits_are_set_or_refused(box):
     out = box(
         """
 import os
-from trimaran.linux import cgroups, limits
+from trimaran.linux import cgroups, step_groups
 from trimaran.linux.limits import Limits
 try:
     end = show("dd if=/dev/zero of=/dev/null bs=200M count=1", limits=Limits(memory=64 << 20, memory_swap=0))
     print("limited", end.code != 0, end.oom, 32 << 20 < end.peak_memory <= 65 << 20)
-    parents = [f"{root}/trimaran" for root in (cgroups.hierarchy(), limits.own_group_v1("memory")) if root]
+    parents = [f"{root}/trimaran" for root in (cgroups.hierarchy(), step_groups.own_group_v1("memory")) if root]
     print([name for path in parents if os.path.isdir(path) for name in os.listdir(path) if name.startswith("trimaran-")])
 except TrimaranError as error:
     print("refused", error)

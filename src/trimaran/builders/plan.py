@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -29,10 +30,16 @@ async def build(
     secrets: Mapping[str, bytes] | None = None,
 ) -> BuildResult:
     """One build on the embedded engine; `secrets` are those whose bytes are at hand, by id."""
-    from trimaran.builders.drivers import embedded
-
     async with build_inputs(options, environment) as inputs:
         request = build_request(options, inputs, default(), environment)
+        if sys.platform != "linux":
+            from trimaran.builders.drivers import no_engine
+
+            host = msgspec.structs.replace(default(), os="linux")  # what would build here is a Linux beside this system
+            request = build_request(options, inputs, host, environment)
+            return build_result(await no_engine.answer(request, sink))
+        from trimaran.builders.drivers import embedded
+
         if options.lock:
             from trimaran.builders import lockfile
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from trimaran.builders.options import BuildOptions, BuildResult
 from trimaran.cli.build_flags import COMMAND
@@ -37,9 +38,14 @@ def run(values: Values, invocation: Invocation) -> int:
 
 
 def _build(options: BuildOptions, invocation: Invocation) -> BuildResult:
-    from trimaran.builders.drivers import embedded
+    if sys.platform == "linux":
+        from trimaran.builders.drivers import embedded
 
-    embedded.enter()  # before the engine is loaded: so there is less to fork
+        embedded.enter()  # before the engine is loaded: so there is less to fork
+    elif options.call is None:
+        from trimaran.builders.drivers.no_engine import needs_linux
+
+        raise needs_linux("build")
     from trimaran.builders import plan
 
     async def work(sink: Sink) -> BuildResult:

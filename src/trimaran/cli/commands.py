@@ -5,6 +5,7 @@ Each module has `COMMAND` (its row of the flag table) and `run(values: Values, c
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from types import ModuleType
@@ -60,6 +61,14 @@ EMBEDDED_BUILDERS = frozenset({"", "default", "trimaran"})
 
 ALIASES: Mapping[str, str] = {"b": "build"}
 
+ANYWHERE = frozenset(
+    {
+        *("build", "completion", "dockerfile parse", "help", "imagetools inspect", "login", "logout", "settings"),
+        "version",
+    }
+)
+"""Commands that run on systems other than Linux too; `build` there only answers questions about the Dockerfile."""
+
 UNSUPPORTED: Mapping[str, str] = {
     "create": "the embedded builder needs none to be created: build right away",
     "use": "the embedded builder is always the one in use",
@@ -87,6 +96,11 @@ def find(words: list[str]) -> tuple[str, int]:
     return (first, 1) if first in TABLE else ("", 0)
 
 
+def runnable() -> list[str]:
+    """The names of the commands that run on this system."""
+    return [name for name in TABLE if sys.platform == "linux" or name in ANYWHERE]
+
+
 def load(name: str) -> ModuleType:
     return import_module(f"trimaran.cli.{TABLE[name][0]}")
 
@@ -99,7 +113,8 @@ def command(name: str) -> Command:
 def sections() -> list[tuple[str, list[tuple[str, str]]]]:
     """The rows of the root's help, groups as one row each."""
     pages: dict[str, list[tuple[str, str]]] = {}
-    for name, (_, section, summary) in TABLE.items():
+    for name in runnable():
+        _, section, summary = TABLE[name]
         group = name.partition(" ")[0]
         row = (group, GROUPS[group]) if group in GROUPS else (name, summary)
         rows = pages.setdefault(section, [])
@@ -109,4 +124,4 @@ def sections() -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def subcommands(group: str) -> list[tuple[str, str]]:
-    return [(name.partition(" ")[2], row[2]) for name, row in TABLE.items() if name.startswith(group + " ")]
+    return [(name.partition(" ")[2], TABLE[name][2]) for name in runnable() if name.startswith(group + " ")]

@@ -75,6 +75,10 @@ def _dispatch(words: list[str]) -> int:
     if not name:
         return OK
     before = [word for flag in ("builder",) if root.given(flag) for word in (f"--{flag}", root.text(flag))]
+    if sys.platform != "linux" and name not in commands.ANYWHERE:
+        from trimaran.builders.drivers.no_engine import needs_linux
+
+        raise needs_linux(f'run "{name}"')
     command = commands.command(name)
     before = before if any(flag.name == "builder" for flag in command.flags) else []
     debug = invocation.debug or root.boolean("debug")

@@ -13,7 +13,7 @@ _ROOT = ("--builder", "--debug", "--help", "--version")
 
 def _words() -> dict[str, str]:
     """The first words after the program and after each group, with their summaries."""
-    roots = [name.partition(" ")[0] for name in commands.TABLE]
+    roots = [name.partition(" ")[0] for name in commands.runnable()]
     found = {"": " ".join(dict.fromkeys(roots))}
     for group in commands.GROUPS:
         found[group] = " ".join(name for name, _ in commands.subcommands(group))
@@ -21,7 +21,7 @@ def _words() -> dict[str, str]:
 
 
 def _commands() -> list[tuple[str, Command]]:
-    return [(name, commands.command(name)) for name in commands.TABLE]
+    return [(name, commands.command(name)) for name in commands.runnable()]
 
 
 def _flags(command: Command) -> list[Flag]:

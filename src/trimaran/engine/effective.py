@@ -6,12 +6,12 @@ For people who wonder why something is as it is; nothing decides by this list. P
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from trimaran.engine.collect import policies
 from trimaran.engine.folder import state_folder
 from trimaran.settings import Settings, line_of
 
@@ -70,7 +70,7 @@ def effective(settings: Settings, environment: Mapping[str, str] = os.environ) -
     docker = read_docker_files(environment)
     return (
         Setting("settings", settings.path, "$TRIMARAN_CONFIG" if environment.get("TRIMARAN_CONFIG") else DEFAULT),
-        *_store(settings, file, environment),
+        *(_store(settings, file, environment) if _has_engine() else ()),
         *_registries(settings, file, docker),
         *_credentials(environment),
         Setting("remember-tags", _hours(settings.remember_tags), file.source("remember-tags")),
@@ -79,12 +79,16 @@ def effective(settings: Settings, environment: Mapping[str, str] = os.environ) -
             str(settings.max_registry_concurrency),
             file.source("system", "maxRegistryConcurrency"),
         ),
-        *_steps(settings, file, environment),
-        *_disk(settings, file),
-        Setting("history.maxAge", _hours(settings.history.max_age), file.source("history", "maxAge")),
-        Setting("history.maxEntries", str(settings.history.max_entries), file.source("history", "maxEntries")),
+        *(_steps(settings, file, environment) if _has_engine() else ()),
+        *(_disk(settings, file) if _has_engine() else ()),
+        *(_history(settings, file) if _has_engine() else ()),
         *_network(environment),
     )
+
+
+def _has_engine() -> bool:
+    """Elsewhere there is no store, no step and no disk to set anything for."""
+    return sys.platform == "linux"
 
 
 def _store(settings: Settings, file: _File, environment: Mapping[str, str]) -> Iterator[Setting]:
@@ -128,6 +132,8 @@ def _steps(settings: Settings, file: _File, environment: Mapping[str, str]) -> I
 
 
 def _disk(settings: Settings, file: _File) -> Iterator[Setting]:
+    from trimaran.engine.collect import policies
+
     worker = settings.worker
     yield Setting("worker.gc", str(worker.gc).lower(), file.source("worker", "gc"))
     folder = state_folder(settings)
@@ -146,6 +152,12 @@ def _disk(settings: Settings, file: _File) -> Iterator[Setting]:
         yield Setting("worker.reservedSpace", str(rule.reserved), source if source != DEFAULT else older)
         yield Setting("worker.maxUsedSpace", str(rule.max_used), file.source("worker", "maxUsedSpace"))
         yield Setting("worker.minFreeSpace", str(rule.min_free), file.source("worker", "minFreeSpace"))
+
+
+def _history(settings: Settings, file: _File) -> Iterator[Setting]:
+    keep = settings.history
+    yield Setting("history.maxAge", _hours(keep.max_age), file.source("history", "maxAge"))
+    yield Setting("history.maxEntries", str(keep.max_entries), file.source("history", "maxEntries"))
 
 
 def _network(environment: Mapping[str, str]) -> Iterator[Setting]:

@@ -16,7 +16,8 @@ from trimaran.executor import network, process
 from trimaran.executor.process import Output, Streams
 from trimaran.executor.runtime import Exit, Signals, Terminal
 from trimaran.executor.spec import ExecSpec, Host, runtime_config
-from trimaran.linux import limits, paths
+from trimaran.linux import paths, step_groups
+from trimaran.linux.limits import Limits
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TERMINAL_SIZE = 0x5414  # TIOCSWINSZ
@@ -247,11 +248,11 @@ def _write(path: str, content: bytes) -> None:
         file.write(content)
 
 
-def _group(identity: str, spec: ExecSpec) -> AbstractContextManager[limits.StepGroup]:
+def _group(identity: str, spec: ExecSpec) -> AbstractContextManager[step_groups.StepGroup]:
     if not spec.limits and not spec.cgroup_parent:
-        return nullcontext(limits.StepGroup())
-    wanted = spec.limits or limits.Limits()
-    return limits.step_group(identity, wanted, parent=spec.cgroup_parent, devices=spec.security == "insecure")
+        return nullcontext(step_groups.StepGroup())
+    wanted = spec.limits or Limits()
+    return step_groups.step_group(identity, wanted, parent=spec.cgroup_parent, devices=spec.security == "insecure")
 
 
 _ENTER = 'while [ "$1" != -- ]; do echo 0 >"$1"/cgroup.procs || exit 125; shift; done; shift; exec "$@"'

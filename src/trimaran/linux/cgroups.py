@@ -1,4 +1,4 @@
-"""Control groups: one per engine that filters device access (those of single steps: `linux/limits.py`).
+"""Control groups: one per engine that filters device access (those of single steps: `linux/step_groups.py`).
 
 The engine's own group is made by the outer process while the inner one already works: the kernel needs about 10 ms to
 move a process between groups, and everything the engine starts is then in it at no cost. Devices are filtered by a

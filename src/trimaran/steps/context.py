@@ -62,7 +62,7 @@ class StepContext:
         """Of each process; None where no control group can be made for them (`notice` says why)."""
         if self._limits is not None and not self._limits_tried:
             from trimaran.errors import Unsupported
-            from trimaran.linux.limits import step_group
+            from trimaran.linux.step_groups import step_group
 
             self._limits_tried = True
             try:
