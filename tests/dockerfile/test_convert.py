@@ -371,7 +371,16 @@ def test_missing_image_names_the_stage_that_was_meant():
 def test_epoch():
     result, _ = build("FROM scratch\nCOPY a /\n", build_args=(("SOURCE_DATE_EPOCH", "1700000000"),))
     assert config(result)["history"][0]["created"] == "2023-11-14T22:13:20Z"
-    assert vertices(result)[-1].op.actions[0].work.timestamp == -1, "files keep their own times"
+    assert vertices(result)[-1].op.actions[0].work.timestamp == -1, "BuildKit keeps the source's"
+    assert result.epoch == 1700000000
+
+
+def test_reproducible():
+    text = "FROM scratch\nCOPY a /\nWORKDIR /w\n"
+    for arguments, seconds in (((), 0), ((("SOURCE_DATE_EPOCH", "1700000000"),), 1700000000)):
+        result, _ = build(text, build_args=arguments, reproducible=True)
+        times = [v.op.actions[0].work.timestamp for v in vertices(result) if isinstance(v.op, FileOp)]
+        assert (times, result.epoch) == ([seconds * 10**9] * 2, seconds)
 
 
 def test_empty_result_is_scratch():

@@ -104,6 +104,8 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     builder: str = ""
     """The builder's name as asked for ("" is the current one)."""
     debug: bool = False
+    reproducible: bool = False
+    """The same digest on any day and machine: see `FrontendRequest.reproducible`."""
     call: Call | None = None
     context_mode: ContextMode = "exact"
     fail_on_miss: tuple[str, ...] = ()

@@ -113,6 +113,7 @@ def _frontend_request(
         shm_size=options.shm_size,
         ulimits=tuple((limit.name, limit.soft, limit.hard) for limit in options.ulimits),
         cgroup_parent=options.cgroup_parent,
+        reproducible=options.reproducible,
         graphs=options.graphs,
         subrequest=f"frontend.{options.call.name}" if options.call else "",
     )

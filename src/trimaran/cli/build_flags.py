@@ -110,6 +110,11 @@ FLAGS = (
     Flag(name="push", kind="bool", help='Shorthand for "--output=type=registry"'),
     Flag(name="quiet", shorthand="q", kind="bool", help="Suppress the build output and print image ID on success"),
     Flag(
+        name="reproducible",
+        kind="bool",
+        help="Make the same digest on any day and machine: times of SOURCE_DATE_EPOCH (or 1970) in all that is new",
+    ),
+    Flag(
         name="resource",
         kind="stringArray",
         help='Limits of each RUN step (format: "memory=2g,cpu-quota=150000,cpuset-cpus=0-3")',

@@ -57,6 +57,7 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         metadata_file=values.text("metadata-file"),
         progress=progress_mode(values, environment),
         builder=values.text("builder"),
+        reproducible=values.boolean("reproducible"),
         call=_call(values),
         debug=debug,
         context_mode=_context_mode(values.text("context-mode")),

@@ -61,12 +61,12 @@ def proxies(build_args: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def epoch(request: FrontendRequest, values: Mapping[str, str]) -> int | None:
-    """SOURCE_DATE_EPOCH in seconds: an option, a build argument, or a global ARG."""
+    """SOURCE_DATE_EPOCH in seconds: an option, a build argument, or a global ARG; 1970 where times may not be kept."""
     if request.source_date_epoch is not None:
         return request.source_date_epoch
     text = dict(request.build_args).get("SOURCE_DATE_EPOCH", values.get("SOURCE_DATE_EPOCH", ""))
     if not text:
-        return None
+        return 0 if request.reproducible else None
     digits = text.removeprefix("-")
     if digits.isascii() and digits.isdigit() and len(digits) < 19:
         return int(text)

@@ -32,7 +32,11 @@ async def convert(request: FrontendRequest, bridge: Bridge) -> FrontendResult:
     check_syntax(loaded, request.build_args, bridge)
     graphs, ignore = await stage_graphs(request, loaded, bridge, linter(loaded, request, bridge))
     metadata = ((IGNORE_NAME, ignore.filename.encode()), (IGNORE_DATA, ignore.source))
-    return FrontendResult(built=tuple(_built(graph) for graph in graphs), metadata=metadata if ignore.lines else ())
+    return FrontendResult(
+        built=tuple(_built(graph) for graph in graphs),
+        epoch=graphs[0].target.epoch,
+        metadata=metadata if ignore.lines else (),
+    )
 
 
 def linter(loaded: Loaded, request: FrontendRequest, bridge: Bridge | None) -> Linter:

@@ -112,6 +112,7 @@ class _Actions:
             create_dest_path=True,
             allow_wildcard=True,
             allow_empty_wildcard=True,
+            timestamp=self._target.copied_timestamp,
             include_patterns=kept.include,
             exclude_patterns=item.excludes,
             required_paths=kept.required,
@@ -127,6 +128,7 @@ class _Actions:
             mode_text=self._mode_text,
             attempt_unpack=path != "/" and bool(item.unpack),
             create_dest_path=True,
+            timestamp=self._target.copied_timestamp,
             exclude_patterns=item.excludes,
         )
         self._work.append((self._input(fetched), work))
@@ -146,6 +148,7 @@ class _Actions:
             mode=self._mode,
             mode_text=self._mode_text,
             create_dest_path=True,
+            timestamp=self._target.copied_timestamp,
             exclude_patterns=item.excludes,
         )
         self._work.append((self._input(draft), work))

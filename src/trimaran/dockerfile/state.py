@@ -14,6 +14,7 @@ from trimaran.dockerfile.parse import Node
 from trimaran.dockerfile.stages import Stage
 from trimaran.dockerfile.words import Expander
 from trimaran.graph.frontend import FrontendRequest, NamedContext
+from trimaran.graph.ops import KEEP_TIME
 from trimaran.platforms import Platform
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
@@ -134,8 +135,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def timestamp(self) -> int:
-        """Of files made: nanoseconds, or KEEP_TIME."""
-        return -1 if self.epoch is None else self.epoch * 1_000_000_000
+        """Of folders made: nanoseconds, or KEEP_TIME."""
+        return KEEP_TIME if self.epoch is None else self.epoch * 1_000_000_000
+
+    @property
+    def copied_timestamp(self) -> int:
+        """Of what is copied: BuildKit keeps the source's time, whatever SOURCE_DATE_EPOCH says."""
+        return self.timestamp if self.request.reproducible else KEEP_TIME
 
 
 def with_shell(state: StageState, arguments: Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ from trimaran.errors import NotFound, UsageError
 from trimaran.events import Sink
 from trimaran.exporters.assemble import Exportable
 from trimaran.exporters.context import ExportContext, Exported
+from trimaran.exporters.options import Output, at_epoch
 from trimaran.exporters.table import export
 from trimaran.graph.frontend import FrontendResult, Frontends
 from trimaran.graph.vertex import Edge
@@ -78,7 +79,8 @@ async def _run(
         return BuildOutcome(build_id=log.build_id, log_folder=log.folder, answer=made.metadata)
 
     async def use(results: list[Result]) -> list[Exported]:
-        return await _export(request, _exporting(request, engine, made, results, now, tell, docker))
+        outputs = [at_epoch(one, made.epoch, reproducible=request.frontend.reproducible) for one in request.outputs]
+        return await _export(outputs, _exporting(request, engine, made, results, now, tell, docker))
 
     edges = [built.edge for built in made.built if built.edge is not None]
     if request.fail_on_miss:
@@ -105,9 +107,9 @@ def _explainer(request: BuildRequest, engine: Engine, sink: Sink) -> Explainer:
     return explain.Explainer(engine.store, request.scope, engine.host, sink, request.fail_on_miss)
 
 
-async def _export(request: BuildRequest, context: ExportContext) -> list[Exported]:
+async def _export(outputs: list[Output], context: ExportContext) -> list[Exported]:
     """Make every output; after this the store holds, durably, all that was promised."""
-    exported = [await export(output, context) for output in request.outputs]
+    exported = [await export(output, context) for output in outputs]
     await context.store.layers.settle([layer for part in context.parts for layer in part.rootfs.layers])
     await context.store.sync()
     return exported

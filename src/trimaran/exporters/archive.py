@@ -56,7 +56,7 @@ async def _write_tar(
             image.root,
             context.store.content,
             names=names,
-            created=go_time(context.now),
+            created=go_time(options.created(context.now)),
             docker=docker,
             count=task.add,
         )
@@ -74,4 +74,4 @@ async def _write_layout(
     with progress.task("copying layout"):
         layout = await Layout.create(options.dest)
         await copy_image(image.root, context.store.content, layout)
-        await layout.name(image.root, names, created=go_time(context.now))
+        await layout.name(image.root, names, created=go_time(options.created(context.now)))

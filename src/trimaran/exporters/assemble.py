@@ -18,7 +18,7 @@ from trimaran.oci import manifest as manifests
 from trimaran.oci import media_types
 from trimaran.oci.descriptor import Descriptor
 from trimaran.platforms import Platform
-from trimaran.store.compression import Compression
+from trimaran.store.compression import GZIP, Compression, zlib_name
 from trimaran.store.layers import LayerBlob, LayerId
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
@@ -75,7 +75,9 @@ async def assemble(
     progress: Progress,
 ) -> Assembled:
     """Make and store everything but the layers that may stay elsewhere."""
-    compression = Compression(options.compression.kind, options.compression.level)
+    compression = _compression(options, progress)
+    if options.rewrite_timestamp and options.source_date_epoch is not None:
+        parts = await _rewritten(store, parts, options.source_date_epoch, progress)
     with progress.task("exporting layers"):
         blobs = await _layer_blobs(store, parts, compression, force=options.compression.force)
     images = [_image(store, part, blobs, options, docker_types=docker_types, progress=progress) for part in parts]
@@ -84,6 +86,36 @@ async def assemble(
     return Assembled(
         root=_index(store, images, options, docker_types=docker_types, progress=progress), images=tuple(images)
     )
+
+
+def _compression(options: ImageOptions, progress: Progress) -> Compression:
+    """Where times are rewritten the bytes shall be the same everywhere."""
+    chosen = Compression(options.compression.kind, options.compression.level, portable=options.rewrite_timestamp)
+    if options.rewrite_timestamp and options.source_date_epoch is None:
+        progress.warn("rewrite-timestamp is specified, but no source-date-epoch was found")
+    elif options.rewrite_timestamp and chosen.kind == GZIP and zlib_name() != "zlib":
+        progress.warn(f"{zlib_name()} has gzip bytes of its own: use compression=zstd to get the same ones elsewhere")
+    return chosen
+
+
+async def _rewritten(store: Store, parts: Sequence[Exportable], epoch: int, progress: Progress) -> list[Exportable]:
+    """The same results with no time after `epoch`, but for layers of their bases."""
+    from trimaran.store.rewriting import not_later
+
+    wanted = list(dict.fromkeys(layer for part in parts for layer in part.rootfs.layers))
+    with progress.task(f"rewriting layers with source-date-epoch {epoch} ({_utc(epoch)})"):
+        made = await aio.all_of(not_later(store.layers, layer, epoch) for layer in wanted)
+    by_layer = dict(zip(wanted, made, strict=True))
+    return [
+        msgspec.structs.replace(part, rootfs=Rootfs(tuple(by_layer[layer] for layer in part.rootfs.layers)))
+        for part in parts
+    ]
+
+
+def _utc(seconds: int) -> str:
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M:%S +0000 UTC", time.gmtime(seconds))
 
 
 async def _layer_blobs(

@@ -17,7 +17,7 @@ from trimaran.exporters.folder import FolderWriter
 from trimaran.exporters.options import LocalOutput, TarOutput
 from trimaran.exporters.output import output_file
 from trimaran.platforms import Platform
-from trimaran.store.entries import FILE, FOLDER, HARDLINK, Entry, EntryList, Origin
+from trimaran.store.entries import FILE, FOLDER, HARDLINK, NANOSECONDS, Entry, EntryList, Origin
 from trimaran.store.render import write_layer
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
@@ -107,8 +107,7 @@ def _add_below(merged: list[Entry], origins: dict[str, Origin], files: Files, pr
 def _clamped(entries: EntryList, epoch: int | None) -> EntryList:
     if epoch is None:
         return entries
-    limit = epoch * 1_000_000_000
-    return EntryList.of(msgspec.structs.replace(e, mtime=min(e.mtime, limit)) for e in entries)
+    return entries.not_later(epoch * NANOSECONDS)
 
 
 def _write_tar(cancel: aio.Cancel, files: Files, fd: int, task: Task) -> None:

@@ -60,7 +60,7 @@ async def load_image(options: DockerOutput, context: ExportContext) -> Exported:
                 f"only {part.parts[0].platform} was loaded: this daemon's image store holds one platform of an image;"
                 " the others stay in Trimaran's store"
             )
-        await _send(daemon, image, names, part, progress)
+        await _send(daemon, image, names, part, options, progress)
     return Exported.of(image, names)
 
 
@@ -76,7 +76,12 @@ def _host_only(context: ExportContext) -> ExportContext:
 
 
 async def _send(
-    daemon: DockerDaemon, image: Assembled, names: tuple[str, ...], context: ExportContext, progress: Progress
+    daemon: DockerDaemon,
+    image: Assembled,
+    names: tuple[str, ...],
+    context: ExportContext,
+    options: DockerOutput,
+    progress: Progress,
 ) -> None:
     ids = {str(image.root.digest), str(image.images[0].config.digest)}
     if names and all([await daemon.image_id(name) in ids for name in names]):
@@ -87,7 +92,8 @@ async def _send(
     with progress.task("sending tarball") as task:
         async with aio.TaskGroup() as group:
             group.start(_receive(daemon, read))
-            group.start(_write(image.root, names, context, write, task.add, docker=len(image.images) == 1))
+            created = go_time(options.created(context.now))
+            group.start(_write(image.root, names, context, created, write, task.add, docker=len(image.images) == 1))
 
 
 async def _receive(daemon: DockerDaemon, read: int) -> None:
@@ -101,6 +107,7 @@ async def _write(
     root: Descriptor,
     names: tuple[str, ...],
     context: ExportContext,
+    created: str,
     write: int,
     count: Callable[[int], object],
     *,
@@ -108,7 +115,7 @@ async def _write(
 ) -> None:
     try:
         await write_archive(
-            write, root, context.store.content, names=names, created=go_time(context.now), docker=docker, count=count
+            write, root, context.store.content, names=names, created=created, docker=docker, count=count
         )
     finally:
         os.close(write)

@@ -46,6 +46,10 @@ class ImageOptions(msgspec.Struct, frozen=True, kw_only=True):
     #: Clamp the times inside layers to `source_date_epoch`.
     rewrite_timestamp: bool = False
 
+    def created(self, now: int) -> int:
+        """When the result counts as made, `now` and the answer in ns."""
+        return now if self.source_date_epoch is None else self.source_date_epoch * 1_000_000_000
+
 
 class ImageOutput(ImageOptions, frozen=True, kw_only=True, tag=True):
     """`type=image` (and `registry`): into the image store, and to the registry when `push`."""
@@ -97,3 +101,14 @@ class CacheOnlyOutput(msgspec.Struct, frozen=True, tag=True):
 
 
 Output = ImageOutput | OciOutput | DockerOutput | LocalOutput | TarOutput | CacheOnlyOutput
+
+
+def at_epoch(output: Output, epoch: int | None, *, reproducible: bool) -> Output:
+    """The output with the build's SOURCE_DATE_EPOCH, unless it has its own; times in layers too if `reproducible`."""
+    if isinstance(output, CacheOnlyOutput):
+        return output
+    if output.source_date_epoch is None and epoch is not None:
+        output = msgspec.structs.replace(output, source_date_epoch=epoch)
+    if reproducible and isinstance(output, ImageOptions):
+        output = msgspec.structs.replace(output, rewrite_timestamp=True)
+    return output

@@ -120,6 +120,8 @@ class FrontendRequest(msgspec.Struct, frozen=True, kw_only=True):
     cgroup_parent: str = ""
     hostname: str = ""
     source_date_epoch: int | None = None
+    reproducible: bool = False
+    """What is copied gets the time of SOURCE_DATE_EPOCH (1970 where there is none) instead of the source's."""
     graphs: tuple[GraphInput, ...] = ()
     """For the frontend `graph`: what to build, one for each platform."""
     subrequest: str = ""
@@ -143,6 +145,8 @@ class Built(msgspec.Struct, frozen=True, kw_only=True):
 
 class FrontendResult(msgspec.Struct, frozen=True, kw_only=True):
     built: tuple[Built, ...]
+    epoch: int | None = None
+    """SOURCE_DATE_EPOCH in seconds, where the build has one: exporters let nothing new be later."""
     metadata: tuple[tuple[str, bytes], ...] = ()
 
 

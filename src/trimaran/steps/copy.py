@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from trimaran.errors import Conflict
-from trimaran.graph.ops import CopyAction
+from trimaran.graph.ops import KEEP_TIME, CopyAction
 from trimaran.steps.draft import Draft
 from trimaran.steps.modes import ModeChange
 from trimaran.steps.select import Source, below, clean
@@ -27,8 +27,13 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     owner: tuple[int, int] | None
     mode: ModeChange | None
     now: int
-    timestamp: int = -1
-    """Seconds to set as mtime of what is copied; -1 keeps the source's."""
+    timestamp: int = KEEP_TIME
+    """The mtime (ns) of what is copied and of folders made for it; KEEP_TIME keeps the source's."""
+
+    @property
+    def made(self) -> int:
+        """The mtime of new folders."""
+        return self.now if self.timestamp < 0 else self.timestamp
 
 
 class Copier:
@@ -62,6 +67,8 @@ class Copier:
             self._put_folder(source.entry, target)
         elif present is not None and present.kind != FOLDER:
             raise Conflict(f'copy folder "/{source.path}": /{target} is no folder')
+        elif present is not None and target in self._draft.entries:  # made for this copy: it gets the source's time
+            self._draft.put(msgspec.structs.replace(present, mtime=self._changed(source.entry, target).mtime))
         self._copy_children(source, target)
 
     def _ensure_folder(self, action: CopyAction) -> str:
@@ -130,13 +137,12 @@ class Copier:
         mode = entry.mode
         if placement.mode is not None and entry.kind != SYMLINK:
             mode = placement.mode.apply(mode, folder=entry.kind == FOLDER)
-        mtime = entry.mtime if placement.timestamp < 0 else placement.timestamp * 1_000_000_000
+        mtime = entry.mtime if placement.timestamp < 0 else placement.timestamp
         return msgspec.structs.replace(entry, path=path, uid=uid, gid=gid, mode=mode, mtime=mtime)
 
     def _make_folders(self, path: str) -> None:
         uid, gid = self._placement.owner or (0, 0)
-        now = self._placement.now if self._placement.timestamp < 0 else self._placement.timestamp * 1_000_000_000
-        self._draft.make_folders(path, mode=self._new_folder_mode(), uid=uid, gid=gid, mtime=now)
+        self._draft.make_folders(path, mode=self._new_folder_mode(), uid=uid, gid=gid, mtime=self._placement.made)
 
 
 def _join(folder: str, name: str) -> str:

@@ -256,5 +256,5 @@ def _place_archive(unpacked: Unpacked, draft: Draft, work: CopyAction, placement
     """An unpacked archive lands below the destination, which is made a folder."""
     destination = draft.resolve(select.clean(work.dest))
     uid, gid = placement.owner or (0, 0)
-    draft.make_folders(destination, mode=NEW_FOLDER_MODE, uid=uid, gid=gid, mtime=placement.now)
-    unpacked.place(draft, destination, owner=placement.owner, now=placement.now)
+    draft.make_folders(destination, mode=NEW_FOLDER_MODE, uid=uid, gid=gid, mtime=placement.made)
+    unpacked.place(draft, destination, owner=placement.owner, now=placement.made)

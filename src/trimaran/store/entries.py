@@ -257,11 +257,12 @@ class EntryList:
                 path = folder
         return children
 
-    def without_times(self) -> EntryList:
-        """The same change with every mtime 0."""
-        return EntryList(
-            tuple(e if e.mtime == 0 else msgspec.structs.replace(e, mtime=0) for e in self.entries), self.opaque
-        )
+    def not_later(self, time: int) -> EntryList:
+        """The same change with no mtime later than `time` (ns); this very list when it has none."""
+        if all(e.mtime <= time for e in self.entries):
+            return self
+        made = (e if e.mtime <= time else msgspec.structs.replace(e, mtime=time) for e in self.entries)
+        return EntryList(tuple(made), self.opaque)
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -96,12 +96,13 @@ class Layers:
         self._rows.add_pulled(layer, descriptor)
         return layer
 
-    async def add(self, entries: EntryList, origins: Origins) -> LayerId:
-        """A layer whose bytes are still where they came from; every content digest is in the list.
+    async def add(self, entries: EntryList, origins: Origins, layer: LayerId | None = None) -> LayerId:
+        """A layer whose bytes are still where they came from, named by its list, which has every content digest.
 
-        `origins` must give the listed bytes until the build ends or the layer is settled.
+        `origins` must give the listed bytes until the build ends or the layer is settled. Who can name it as well by
+        where it comes from gives its id, and need not know the digests.
         """
-        layer = LayerId(entries.digest)
+        layer = layer or LayerId(entries.digest)
         self._pins.pin(f"layer:{layer}")
         self._lists.put(layer, entries, only_here=not self._places.row_lives(layer))
         if entries and not self._places.on_disk(layer):
@@ -152,6 +153,10 @@ class Layers:
     def created(self, layer: LayerId) -> int:
         """When the layer was first made here: nanoseconds since the epoch, 0 when nobody knows."""
         return self._rows.created(layer)
+
+    def is_foreign(self, layer: LayerId) -> bool:
+        """Whether it came as a blob that somebody else made: a base's layer."""
+        return self._places.foreign_blob(layer) is not None
 
     def is_rendered(self, layer: LayerId) -> bool:
         """Whether the layer's folder holds what its list says and no more (a process's folder has its parents too)."""
@@ -356,11 +361,6 @@ class Layers:
     def origin(self, layer: LayerId, path: str) -> Origin:
         """One file of the layer. Its `open` works once `readable(layer)` was awaited."""
         return LayerFile(self, layer, path)
-
-    async def origins(self, layer: LayerId, paths: Iterable[str]) -> dict[str, Origin]:
-        """Where the bytes of these files of the layer are, brought to this disk when they are not. ResultGone."""
-        await self.readable(layer)
-        return {path: self.origin(layer, path) for path in paths}
 
     async def readable(self, layer: LayerId, *, progress: Progress | None = None) -> None:
         """See to it that single files of the layer can be opened. ResultGone."""

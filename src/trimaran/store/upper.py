@@ -120,18 +120,27 @@ def prune_unchanged(entries: EntryList, lower: Tree) -> EntryList:
     """Without folders that are just as `lower` has them and that any unpacker would make so (mode 0755, root's).
 
     Others stay listed even when unchanged: see `Tree.special_parents`. The root is left out when it is unchanged.
+    The time alone is no change of a folder in which nothing is left that changed (so BuildKit has it): what was there
+    only while the step ran, such as our own mount points in /etc, must not be seen.
     """
     opaque = frozenset(entries.opaque)
-    kept = [e for e in entries if e.kind != FOLDER or e.path in opaque or not _is_unchanged(e, lower)]
-    return EntryList(tuple(kept), entries.opaque)
+    kept: list[Entry] = []
+    for entry in reversed(entries.entries):  # what is in a folder comes before it
+        if entry.kind == FOLDER and entry.path not in opaque:
+            prefix = f"{entry.path}/" if entry.path else ""
+            is_full = bool(kept) and kept[-1].path.startswith(prefix)
+            if _is_unchanged(entry, lower, but_for_time=not is_full):
+                continue
+        kept.append(entry)
+    return EntryList(tuple(reversed(kept)), entries.opaque)
 
 
-def _is_unchanged(entry: Entry, lower: Tree) -> bool:
+def _is_unchanged(entry: Entry, lower: Tree, *, but_for_time: bool) -> bool:
     below = lower.get(entry.path)
     if below is None or below.kind != FOLDER or (entry.path and not is_plain(entry)):
         return False
-    return _in_seconds(entry) == _in_seconds(below)
+    return _timed(entry, but_for_time) == _timed(below, but_for_time)
 
 
-def _in_seconds(entry: Entry) -> Entry:
-    return msgspec.structs.replace(entry, mtime=entry.mtime // NANOSECONDS)
+def _timed(entry: Entry, without: bool) -> Entry:
+    return msgspec.structs.replace(entry, mtime=0 if without else entry.mtime // NANOSECONDS)
