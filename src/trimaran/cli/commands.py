@@ -39,6 +39,7 @@ TABLE: Mapping[str, Row] = {
     "cache-mounts ls": ("cache_mounts_ls", BUILDERS, "List cache mounts"),
     "cache-mounts rm": ("cache_mounts_rm", BUILDERS, "Remove cache mounts"),
     "prune": ("prune", BUILDERS, "Remove build cache"),
+    "fsck": ("fsck", BUILDERS, "Check the store for damage"),
     "binfmt": ("binfmt", SETUP, "Register emulators, so that images of other platforms can be built and run"),
     "plugin install": ("plugin_install", SETUP, "Make docker's build and buildx commands run on Trimaran"),
     "plugin uninstall": ("plugin_uninstall", SETUP, "Bring back the buildx that was there before"),

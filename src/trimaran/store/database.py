@@ -203,6 +203,14 @@ def open_database(folder: str, *, readonly: bool) -> Database:
     return Database(folder, reader, readonly=readonly)
 
 
+def create_database(path: str) -> sqlite3.Connection:
+    """A new, empty `store.db` at `path`, for whoever fills it and then gives it its name."""
+    connection = _open(path)
+    _create(path, connection)
+    _upgrade(path, connection)
+    return connection
+
+
 def _connect(folder: str, *, readonly: bool) -> sqlite3.Connection:
     """A connection to both files. While one process makes them nobody else has them open: SQLite needs that."""
     if readonly and not os.access(folder, os.W_OK):

@@ -50,7 +50,8 @@ class Collector:
     def plan(self, cancel: Cancel, options: PruneOptions) -> list[UsageRecord]:
         """What `prune` would delete now, in its order; `size` less what stays for named images."""
         chosen = choose(self.usage(cancel), options, self._stacks(), free=self._free(), now=time.time_ns())
-        return [msgspec.structs.replace(record, size=record.size - record.kept) for record in chosen]
+        freeing = [record for record in chosen if record.size > record.kept or not record.kept]
+        return [msgspec.structs.replace(record, size=record.size - record.kept) for record in freeing]
 
     def prune(self, cancel: Cancel, options: PruneOptions, why: Eviction = ASKED) -> Iterator[UsageRecord]:
         """Delete what `options` let go; each record when its bytes are gone, with the size that was freed.

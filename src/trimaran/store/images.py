@@ -40,11 +40,12 @@ class Images:
     def list(self) -> Sequence[StoredImage]:
         """All images, newest first."""
         rows = self._database.query("SELECT name, descriptor, created FROM images ORDER BY created DESC, name")
-        return [StoredImage(name, unpack(body, Descriptor), created) for name, body, created in rows]
+        found = [(name, _read(body), created) for name, body, created in rows]
+        return [StoredImage(name, descriptor, created) for name, descriptor, created in found if descriptor]
 
     def get(self, name: str) -> Descriptor | None:
         row = self._database.row("SELECT descriptor FROM images WHERE name=?", (name,))
-        return None if row is None else unpack(row[0], Descriptor)
+        return None if row is None else _read(row[0])
 
     async def put(self, name: str, descriptor: Descriptor) -> None:
         """Give `name` to an image whose documents are here (layers may still be elsewhere). NotFound, Corrupt."""
@@ -106,6 +107,14 @@ class Images:
             return [_part(part) for part in parts]
         except (msgspec.DecodeError, AttributeError, KeyError, TypeError) as error:
             raise Corrupt(f"keep image {descriptor.digest}: it is no image document") from error
+
+
+def _read(body: bytes) -> Descriptor | None:
+    """A row that cannot be read is no image: whoever builds or pulls it again replaces it."""
+    try:
+        return unpack(body, Descriptor)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _is_document(media_type: str) -> bool:

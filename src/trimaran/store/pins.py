@@ -83,6 +83,21 @@ def live_pins(root: str) -> set[str]:
     return pins
 
 
+def live_builds(root: str) -> list[str]:
+    """Names of the builds on this store whose process lives."""
+    names = []
+    for name in os.listdir(os.path.join(root, "live")):
+        try:
+            fd = try_lock(os.path.join(root, "live", name), create=False)
+        except FileNotFoundError:
+            continue
+        if fd is None:
+            names.append(name)
+        else:
+            os.close(fd)
+    return names
+
+
 def dead_builds(root: str) -> list[tuple[str, int]]:
     """Builds whose process is gone without tidying up, as (name, descriptor of the lock now held by us)."""
     dead = []
