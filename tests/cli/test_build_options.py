@@ -109,7 +109,7 @@ def test_call(context: Path, argv: tuple[str, ...], call: Call | None) -> None:
         (("--call=check,x=1", "."), "invalid print field: x=1"),
         (("--call=check,ignorestatus=maybe", "."), "ignorestatus=maybe"),
         (("--call=outline", "--check", "."), "cannot be used together"),
-        (("--cache-from", "x", "."), "--cache-from=x: not done"),
+        (("--cache-from", "type=gha", "."), "type=gha: GitHub's cache service is not supported yet"),
         (("--secret", "src=a", "."), "no id"),
         (("--secret", "id=a,src=b,env=C", "."), "both a file and a variable"),
         (("--secret", "id=a,typ=env", "."), "unknown key of a secret"),

@@ -11,6 +11,7 @@ from typing import Literal
 
 import msgspec
 
+from trimaran.caches.options import CacheExport, CacheImport
 from trimaran.engine.request import Resources
 from trimaran.exporters.options import (
     STDOUT,
@@ -100,6 +101,8 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     load: bool = False
     iidfile: str = ""
     metadata_file: str = ""
+    cache_from: tuple[CacheImport, ...] = ()
+    cache_to: tuple[CacheExport, ...] = ()
     progress: ProgressMode = "auto"
     builder: str = ""
     """The builder's name as asked for ("" is the current one)."""
@@ -157,6 +160,8 @@ __all__ = [
     "BuildOptions",
     "BuildResult",
     "BuildStep",
+    "CacheExport",
+    "CacheImport",
     "CacheOnlyOutput",
     "Call",
     "Compression",

@@ -86,6 +86,8 @@ def build_request(
         context_mode=options.context_mode,
         fail_on_miss=options.fail_on_miss,
         resources=options.resources,
+        cache_from=options.cache_from,
+        cache_to=options.cache_to,
     )
 
 

@@ -8,6 +8,7 @@ import msgspec
 
 from trimaran.builders.options import BuildResult, BuildStep
 from trimaran.engine.request import BuildOutcome, StepRecord
+from trimaran.oci.descriptor import Descriptor
 
 NODE = "trimaran/trimaran0"
 
@@ -40,15 +41,21 @@ def _step(step: StepRecord, folder: str) -> BuildStep:
 
 def _metadata(outcome: BuildOutcome) -> bytes:
     fields: dict[str, Any] = {"buildx.build.ref": f"{NODE}/{outcome.build_id}"}
+    if outcome.cache:
+        fields["cache.manifest"] = _descriptor(outcome.cache)
     if outcome.config:
         fields["containerimage.config.digest"] = str(outcome.config)
     if outcome.root:
-        fields["containerimage.descriptor"] = {
-            "mediaType": outcome.root.media_type,
-            "digest": str(outcome.root.digest),
-            "size": outcome.root.size,
-        }
+        fields["containerimage.descriptor"] = _descriptor(outcome.root)
         fields["containerimage.digest"] = str(outcome.root.digest)
     if outcome.names:
         fields["image.name"] = ",".join(outcome.names)
     return msgspec.json.format(msgspec.json.encode(fields), indent=2)
+
+
+def _descriptor(descriptor: Descriptor) -> dict[str, Any]:
+    return {
+        "mediaType": descriptor.media_type,
+        "digest": str(descriptor.digest),
+        "size": descriptor.size,
+    }

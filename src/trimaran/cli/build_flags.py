@@ -5,7 +5,6 @@ from __future__ import annotations
 from trimaran.builders.checks import ENTITLEMENTS
 from trimaran.cli.options import BUILDER, DEBUG, Command, Example, Flag
 
-_NO_CACHE_IMPORT = "leave it out: the store on this machine keeps the cache between builds"
 _NO_ATTESTATIONS = "leave it out, or say --provenance=false --sbom=false: images are built without attestations"
 _NO_CALL = "leave it out to build"
 
@@ -30,9 +29,17 @@ FLAGS = (
     ),
     Flag(name="build-arg", kind="stringArray", help="Set build-time variables"),
     Flag(name="build-context", kind="stringArray", help="Additional build contexts (e.g., name=path)"),
-    Flag(name="cache-from", kind="stringArray", help="External cache sources", unsupported=_NO_CACHE_IMPORT),
+    Flag(
+        name="cache-from",
+        kind="stringArray",
+        help='External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")',
+    ),
     Flag(name="cache-limit", kind="bytes", help="Bytes the store may take on disk, whatever is in it (e.g., 20gb)"),
-    Flag(name="cache-to", kind="stringArray", help="Cache export destinations", unsupported=_NO_CACHE_IMPORT),
+    Flag(
+        name="cache-to",
+        kind="stringArray",
+        help='Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir")',
+    ),
     Flag(name="call", help='Set method for evaluating build ("check", "outline", "targets")', default="build"),
     Flag(name="cgroup-parent", help='Set the parent cgroup for the "RUN" instructions during build'),
     Flag(name="check", kind="bool", help='Shorthand for "--call=check"'),

@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from trimaran.builders.checks import check_address, check_entitlement, check_no_cache, check_platform, check_tag
-from trimaran.builders.options import STDIN, BuildContext, BuildOptions, Call, ContextMode, ProgressMode
+from trimaran.builders.options import (
+    STDIN,
+    BuildContext,
+    BuildOptions,
+    CacheExport,
+    CacheImport,
+    Call,
+    ContextMode,
+    ProgressMode,
+)
 from trimaran.cli.attributes import Attributes
 from trimaran.cli.build_flags import CONTEXT_MODES, NOT_DONE, PROGRESS_MODES
 from trimaran.cli.credentials import agents, secrets
@@ -32,6 +41,8 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         platforms=platforms(values.texts("platform")),
         build_args=(*_build_args(values.texts("build-arg")), *_epoch(values, environment)),
         build_contexts=tuple(_named_context(text) for text in values.texts("build-context")),
+        cache_from=_cache_from(values.texts("cache-from")),
+        cache_to=_cache_to(values.texts("cache-to")),
         target=values.text("target"),
         no_cache=values.boolean("no-cache"),
         no_cache_filter=tuple(stage for text in values.texts("no-cache-filter") for stage in split_csv(text)),
@@ -47,9 +58,7 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         allow=tuple(check_entitlement(text) for text in values.texts("allow")),
         secrets=secrets(values.texts("secret")),
         agents=agents(values.texts("ssh")),
-        lock=values.text("lock") or ("trimaran.lock" if values.boolean("locked") else ""),
-        locked=values.boolean("locked"),
-        offline=values.boolean("offline"),
+        **_locking(values),
         outputs=tuple(parse_output(text) for text in values.texts("output")),
         push=values.boolean("push"),
         load=values.boolean("load"),
@@ -81,6 +90,28 @@ def _context_mode(text: str) -> ContextMode:
         message, hint = unknown("context mode", text, CONTEXT_MODES)
         raise UsageError(f"read --context-mode {text}: {message}", hint=hint)
     return cast("ContextMode", text)
+
+
+def _locking(values: Values) -> dict[str, Any]:
+    locked = values.boolean("locked")
+    lock = values.text("lock") or ("trimaran.lock" if locked else "")
+    return {"lock": lock, "locked": locked, "offline": values.boolean("offline")}
+
+
+def _cache_from(texts: Sequence[str]) -> tuple[CacheImport, ...]:
+    if not texts:
+        return ()
+    from trimaran.cli.caches import parse_cache_from
+
+    return tuple(found for text in texts for found in parse_cache_from(text))
+
+
+def _cache_to(texts: Sequence[str]) -> tuple[CacheExport, ...]:
+    if not texts:
+        return ()
+    from trimaran.cli.caches import parse_cache_to
+
+    return tuple(parse_cache_to(text) for text in texts)
 
 
 def progress_mode(values: Values, environment: Mapping[str, str]) -> ProgressMode:

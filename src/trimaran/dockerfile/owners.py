@@ -28,10 +28,10 @@ def _one(text: str, index: int) -> int | NamedUser:
         if len(text) > 10 or int(text) > MAX_ID:
             raise DockerfileError(f"user or group number {text} is larger than {MAX_ID}")
         return int(text)
+    if text == "root":  # in every image, as for BuildKit's clients: it is in the cache digest
+        return 0
     if index != SCRATCH_INPUT:
         return NamedUser(text, index)
-    if text == "root":
-        return 0
     raise DockerfileError(
         f'look up user or group "{text}": the stage is empty, it has no /etc/passwd', hint="give its number"
     )

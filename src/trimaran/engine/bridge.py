@@ -20,7 +20,7 @@ from trimaran.steps.context import StepContext
 from trimaran.store.entries import FILE, Origin
 
 if TYPE_CHECKING:
-    from trimaran.steps.views import View
+    from trimaran.store.views import View
 
 
 class EngineBridge:

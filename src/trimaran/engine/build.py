@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from trimaran import aio
 from trimaran.engine.bridge import EngineBridge
+from trimaran.engine.caches import BuildCaches
 from trimaran.engine.engine import Engine, limit_store
 from trimaran.engine.history import BuildLog
 from trimaran.engine.request import BuildOutcome, BuildRequest
@@ -17,6 +22,7 @@ from trimaran.exporters.options import Output, at_epoch
 from trimaran.exporters.table import export
 from trimaran.graph.frontend import FrontendResult, Frontends
 from trimaran.graph.vertex import Edge
+from trimaran.oci.descriptor import Descriptor
 from trimaran.solver.protocols import Explainer, Result
 from trimaran.solver.solver import Solver
 from trimaran.sources.given import Client
@@ -58,35 +64,38 @@ async def _run(
 ) -> BuildOutcome:
     now = time.time_ns()
     lock = Lock(request.lock)
-    resolver = ImageResolver(
-        engine.store,
-        engine.registry,
-        lock,
-        offline=request.offline,
-        remember=engine.settings.remember_tags,
-    )
+    resolver = _resolver(request, engine, lock)
     context = _step_context(request, engine, resolver, lock, now, client)
+    caches = BuildCaches(request, engine, context, tell)
     solver = Solver(
         make_step=lambda vertex: make_step(vertex, context),
         index=engine.store.records,
         results=StoreResults(engine.store),
         sink=tell,
         explainer=lambda: _explainer(request, engine, tell),
+        shared=await caches.imported(),
     )
     bridge = EngineBridge(solver=solver, context=context, resolver=resolver, sink=tell)
     made = await frontends[request.frontend_name](request.frontend, bridge)
     if request.frontend.subrequest:
         return BuildOutcome(build_id=log.build_id, log_folder=log.folder, answer=made.metadata)
 
-    async def use(results: list[Result]) -> list[Exported]:
+    async def use(results: list[Result]) -> tuple[list[Exported], Descriptor | None]:
         outputs = [at_epoch(one, made.epoch, reproducible=request.frontend.reproducible) for one in request.outputs]
-        return await _export(outputs, _exporting(request, engine, made, results, now, tell, docker))
+        parts = await caches.with_inline(_exportables(made, results), made.built, solver)
+        exporting = _exporting(request, engine, parts, now, tell, docker)
+        return await _export(outputs, exporting, caches.export(edges, solver))
 
     edges = [built.edge for built in made.built if built.edge is not None]
     if request.fail_on_miss:
         _check_stages(request.fail_on_miss, edges)
-    exported = await solver.need(edges, use)
-    return _outcome(exported, log, solver, lock)
+    exported, cache = await solver.need(edges, use)
+    return msgspec.structs.replace(_outcome(exported, log, solver, lock), cache=cache)
+
+
+def _resolver(request: BuildRequest, engine: Engine, lock: Lock) -> ImageResolver:
+    remember = engine.settings.remember_tags
+    return ImageResolver(engine.store, engine.registry, lock, offline=request.offline, remember=remember)
 
 
 def _check_stages(stages: tuple[str, ...], edges: list[Edge]) -> None:
@@ -107,19 +116,26 @@ def _explainer(request: BuildRequest, engine: Engine, sink: Sink) -> Explainer:
     return explain.Explainer(engine.store, request.scope, engine.host, sink, request.fail_on_miss)
 
 
-async def _export(outputs: list[Output], context: ExportContext) -> list[Exported]:
-    """Make every output; after this the store holds, durably, all that was promised."""
-    exported = [await export(output, context) for output in outputs]
+async def _export(
+    outputs: list[Output], context: ExportContext, caches: Coroutine[Any, Any, Descriptor | None]
+) -> tuple[list[Exported], Descriptor | None]:
+    """Make every output, and the caches meanwhile; after this the store holds, durably, all that was promised."""
+    async with aio.TaskGroup() as group:
+        cache = group.start(caches)
+        images = group.start(_export_all(outputs, context))
     await context.store.layers.settle([layer for part in context.parts for layer in part.rootfs.layers])
     await context.store.sync()
-    return exported
+    return images.result(), cache.result()
+
+
+async def _export_all(outputs: list[Output], context: ExportContext) -> list[Exported]:
+    return [await export(output, context) for output in outputs]
 
 
 def _exporting(
     request: BuildRequest,
     engine: Engine,
-    made: FrontendResult,
-    results: list[Result],
+    parts: Sequence[Exportable],
     now: int,
     sink: Sink,
     docker: DockerDaemon | None,
@@ -127,7 +143,7 @@ def _exporting(
     return ExportContext(
         store=engine.store,
         registry=engine.registry,
-        parts=_exportables(made, results),
+        parts=parts,
         names=request.names,
         as_index=request.frontend.as_index,
         now=now,

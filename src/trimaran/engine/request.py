@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from trimaran.caches.options import CacheExport, CacheImport
 from trimaran.digest import Digest
 from trimaran.exporters.options import Output
 from trimaran.graph.frontend import FrontendRequest
@@ -45,6 +46,8 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     context_mode: ContextMode = "exact"
     fail_on_miss: tuple[str, ...] = ()
     """Stages in which no step may run: all has to be cached; `*` is any."""
+    cache_from: tuple[CacheImport, ...] = ()
+    cache_to: tuple[CacheExport, ...] = ()
 
     @property
     def scope(self) -> str:
@@ -94,6 +97,8 @@ class BuildOutcome(msgspec.Struct, frozen=True, kw_only=True):
     executed: int = 0
     cached: int = 0
     log_folder: str = ""
+    cache: Descriptor | None = None
+    """The manifest of the cache that was exported."""
     lock: tuple[LockEntry, ...] = ()
     """What every name that may change meant in this build."""
     answer: tuple[tuple[str, bytes], ...] = ()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from trimaran.errors import Unsupported, UsageError
 from trimaran.events import Progress, vertex
 from trimaran.exporters.assemble import Assembled, assemble
-from trimaran.exporters.config import go_time
 from trimaran.exporters.context import ExportContext, Exported, fetch_layers
 from trimaran.exporters.options import DockerOutput, OciOutput
 from trimaran.exporters.output import output_file
 from trimaran.oci.archive import write_archive
 from trimaran.oci.copy import copy_image
+from trimaran.oci.documents import go_time
 from trimaran.oci.layout import Layout
 from trimaran.reference import Reference
 

@@ -51,7 +51,7 @@ def _history(value: Any, layers: tuple[ExportLayer, ...], epoch: int | None) -> 
         if not entry.get("empty_layer"):
             layer = next(remaining)
             if not entry.get("created"):
-                entry["created"] = go_time(_clamped(layer.created, epoch))
+                entry["created"] = documents.go_time(_clamped(layer.created, epoch))
     _fill_times(history)
     return history
 
@@ -85,12 +85,3 @@ def _history_fields(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _clamped(time: int, epoch: int | None) -> int:
     return time if epoch is None else min(time, epoch * 1_000_000_000)
-
-
-def go_time(nanoseconds: int) -> str:
-    """RFC 3339 in UTC with as many fraction digits as are needed, as Go marshals times."""
-    import time
-
-    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
-    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    return f"{text}.{fraction:09d}".rstrip("0") + "Z" if fraction else text + "Z"

@@ -10,11 +10,11 @@ from trimaran import aio
 from trimaran.errors import NotFound, UsageError
 from trimaran.events import Progress, vertex
 from trimaran.exporters.assemble import Assembled, assemble
-from trimaran.exporters.config import go_time
 from trimaran.exporters.context import ExportContext, Exported, fetch_layers
 from trimaran.exporters.options import DockerOutput
 from trimaran.oci.archive import write_archive
 from trimaran.oci.descriptor import Descriptor
+from trimaran.oci.documents import go_time
 from trimaran.reference import Reference
 
 

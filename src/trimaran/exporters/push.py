@@ -10,16 +10,15 @@ import asyncio
 from collections.abc import Sequence
 
 from trimaran import aio
-from trimaran.digest import Digest
-from trimaran.errors import NotFound
 from trimaran.events import Progress, Task
 from trimaran.exporters.assemble import Assembled
 from trimaran.oci import media_types
-from trimaran.oci.blobs import Blobs, read_all
+from trimaran.oci.blobs import read_all
 from trimaran.oci.descriptor import Descriptor
 from trimaran.reference import Reference
 from trimaran.registry.client import Registry
 from trimaran.registry.repository import Repository
+from trimaran.sources.places import mountable, place_of
 from trimaran.store.store import Store
 
 
@@ -52,17 +51,10 @@ async def _push_blobs(
 ) -> None:
     wanted = [blob for blob in image.blobs if not media_types.is_nondistributable(blob.media_type)]
     for blob in wanted:
-        repository.mount_from[blob.digest] = _mountable(store, repository, blob.digest)
+        repository.mount_from[blob.digest] = mountable(store, repository, blob.digest)
     with progress.task("pushing layers", sum(blob.size for blob in wanted)) as task:
         slots = asyncio.Semaphore(registry.settings.max_registry_concurrency)
         await aio.all_of(_push_blob(store, registry, repository, blob, slots, task) for blob in wanted)
-
-
-def _mountable(store: Store, repository: Repository, digest: Digest) -> tuple[str, ...]:
-    """Repositories of the target's registry that are known to hold the blob."""
-    known = (Reference.parse(name) for name in store.layers.repositories(digest))
-    registry = repository.reference.registry
-    return tuple(r.repository for r in known if r.registry == registry and r.repository != repository.name)
 
 
 async def _push_blob(
@@ -76,22 +68,8 @@ async def _push_blob(
     from trimaran.oci.copy import copy_blob
 
     async with slots:
-        await copy_blob(blob, await _source(store, registry, blob), repository)
+        await copy_blob(blob, await place_of(store, registry, blob), repository)
     task.add(blob.size)
-
-
-async def _source(store: Store, registry: Registry, blob: Descriptor) -> Blobs:
-    """Where the bytes are: the store, the place this build resolved them at, or a repository known to hold them."""
-    if await store.content.has(blob):
-        return store.content
-    source = store.layers.source(blob.digest)
-    if source is not None:
-        return source
-    for name in store.layers.repositories(blob.digest):
-        repository = registry.repository(Reference.parse(name))
-        if await repository.has(blob):
-            return repository
-    raise NotFound(f"push layer {blob.digest}: its bytes are neither in the store nor where they came from")
 
 
 async def _push_documents(

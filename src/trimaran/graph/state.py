@@ -133,6 +133,7 @@ class State:
                 env=tuple(f"{key}={value}" for key, value in environment.items()),
                 cwd=self.cwd or "/",
                 user=self.user_name,
+                remove_mount_stubs_recursive=True,
             ),
             mounts=(root, *others),
             network=_NETWORKS[network],

@@ -103,3 +103,12 @@ def _escape(raw: bytes) -> bytes:
 def sorted_pairs(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
     """A string map in Go's order (sorted by bytes, which is by code point)."""
     return {str(key): str(value) for key, value in sorted(pairs)}
+
+
+def go_time(nanoseconds: int) -> str:
+    """RFC 3339 in UTC with as many fraction digits as are needed, as Go marshals times."""
+    import time
+
+    seconds, fraction = divmod(nanoseconds, 1_000_000_000)
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{text}.{fraction:09d}".rstrip("0") + "Z" if fraction else text + "Z"

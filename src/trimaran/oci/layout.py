@@ -165,6 +165,10 @@ class Layout:
         """List `root` in index.json under `names`; what had one of them before loses it."""
         await aio.in_thread(_replace_entries, self.path, named(root, names, created))
 
+    async def keep_only(self, digests: set[Digest]) -> None:
+        """Remove every other entry of index.json, and every other blob."""
+        await aio.in_thread(_keep_only, self.path, digests)
+
 
 def _names(index: Index) -> str:
     listed = [each.annotation(IMAGE_NAME) or each.annotation(REF_NAME) or str(each.digest) for each in index.manifests]
@@ -335,3 +339,15 @@ def _replace_entries(cancel: Cancel, path: str, entries: tuple[Descriptor, ...])
             and not (not each.annotation(IMAGE_NAME) and each.digest in {entry.digest for entry in entries})
         ]
         _replace(folder, "index.json", encode_index((*kept, *entries)))
+
+
+def _keep_only(cancel: Cancel, path: str, digests: set[Digest]) -> None:
+    with _locked(path) as folder, _mapped(f"clean layout {path}"):
+        kept = tuple(each for each in _read_index(cancel, path).manifests if each.digest in digests)
+        _replace(folder, "index.json", encode_index(kept))
+        blobs = os.path.join(path, "blobs", "sha256")
+        wanted = {digest.hex for digest in digests}
+        for name in os.listdir(blobs):
+            cancel.check()
+            if name not in wanted:
+                os.unlink(os.path.join(blobs, name))

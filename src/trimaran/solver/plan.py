@@ -11,10 +11,10 @@ from trimaran.digest import Digest
 from trimaran.graph.vertex import Edge, Vertex
 
 
-def reachable(edges: Iterable[Edge]) -> list[Vertex]:
-    """Every vertex below `edges`, each once, inputs before what reads them."""
+def reachable(edges: Iterable[Edge], done: Iterable[Digest] = ()) -> list[Vertex]:
+    """Every vertex below `edges`, each once, inputs before what reads them; not those `done`, nor below them."""
     order: list[Vertex] = []
-    seen: set[Digest] = set()
+    seen: set[Digest] = set(done)
     stack = [(edge.vertex, False) for edge in reversed(list(edges))]
     while stack:
         vertex, inputs_done = stack.pop()
@@ -33,8 +33,7 @@ class Plan:
     __slots__ = ("_ready", "_running", "_vertices", "_waiting", "_wanted_by", "order")
 
     def __init__(self, edges: Iterable[Edge], done: Iterable[Digest] = ()) -> None:
-        finished = set(done)
-        self.order = [vertex for vertex in reachable(edges) if vertex.digest not in finished]
+        self.order = reachable(edges, done)
         self._vertices = {vertex.digest: vertex for vertex in self.order}
         self._wanted_by: dict[Digest, list[Digest]] = {}
         self._waiting: dict[Digest, int] = {}

@@ -198,6 +198,32 @@ class Results(Protocol):
         ...
 
 
+Matches = frozenset[int]
+"""Records of a shared cache that an edge may be; their numbers mean something to that cache alone."""
+
+
+class SharedCache(Protocol):
+    """Results others made, under keys of their own: a graph of links, entered by sources or by content.
+
+    It is asked after our own records. What a vertex matches follows from what its inputs match, so it can be known of
+    vertices whose inputs nobody made here.
+    """
+
+    async def match(
+        self, vertex: Vertex, inputs: Sequence[Matches], results: Sequence[Result | None]
+    ) -> tuple[Matches, ...]:
+        """Per output; `inputs` are the matches of the input edges, `results` what is known of them already."""
+        ...
+
+    def restore(self, matches: Sequence[Matches]) -> tuple[Result, ...] | None:
+        """Promises, one per output; None when there is none to be had."""
+        ...
+
+    def gone(self, part: str) -> None:
+        """The part was looked for in vain: no promise with it is made again."""
+        ...
+
+
 class ResultGone(NotFound):
     """A promised part is not there any more: whoever made it has to run again."""
 

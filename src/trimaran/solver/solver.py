@@ -12,13 +12,15 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from trimaran import aio
 from trimaran.digest import Digest
-from trimaran.errors import NotFound, TrimaranError, located
-from trimaran.events import Progress, Sink, VertexEvent
+from trimaran.errors import NotFound, located
+from trimaran.events import Sink
 from trimaran.graph.vertex import Edge, Vertex
+from trimaran.solver.keys import key_of
 from trimaran.solver.plan import Plan, reachable, readers
 from trimaran.solver.protocols import (
     Accounted,
@@ -26,12 +28,18 @@ from trimaran.solver.protocols import (
     Explainer,
     Index,
     KeyInput,
+    Matches,
     Miss,
     Result,
     ResultGone,
     Results,
+    SharedCache,
     Step,
 )
+from trimaran.solver.work import Work, vertex_event
+
+if TYPE_CHECKING:
+    from trimaran.solver.foresight import Foresight
 
 T = TypeVar("T")
 
@@ -54,6 +62,7 @@ class Solver:
         results: Results,
         sink: Sink,
         explainer: Callable[[], Explainer] | None = None,
+        shared: SharedCache | None = None,
     ) -> None:
         """`explainer` is asked for one at the first miss."""
         self._make_step = make_step
@@ -61,6 +70,7 @@ class Solver:
         self._explainer: Explainer | None = None
         self._broken: dict[Digest, str] = {}
         """Vertices whose record promised what is gone, and where that record was (`Miss.broken`)."""
+        self._foresight = _foresight(shared)
         self._index = index
         self._results = results
         self._sink = sink
@@ -93,16 +103,59 @@ class Solver:
                 if seen[gone.part] > _RERUNS or not self._forget(gone):
                     raise
 
+    def known(self, vertex: Vertex) -> tuple[Result, ...] | None:
+        """After solving: what the vertex gives, made, found or promised; None for what nobody had to make."""
+        done = self._done.get(vertex.digest)
+        return done if done is not None or self._foresight is None else self._foresight.promised(vertex)
+
+    def matches(self, vertex: Vertex) -> tuple[Matches, ...]:
+        """What of the shared cache the vertex is."""
+        return () if self._foresight is None else self._foresight.matches(vertex)
+
     async def _run(self, edges: Sequence[Edge]) -> None:
-        plan = Plan(edges, self._done)
-        for vertex in plan.order:
+        for vertex in reachable(edges, self._done):
             self._announce(vertex)
+        if self._foresight is not None:
+            await self._look_ahead(edges, self._foresight)
+        plan = Plan(edges, self._done)
         finished: asyncio.Queue[Digest] = asyncio.Queue()
         async with aio.TaskGroup() as group:
             while not plan.complete:
                 for vertex in plan.take():
                     group.start(self._finish(vertex, finished))
                 plan.finish(await finished.get())
+
+    async def _look_ahead(self, edges: Sequence[Edge], foresight: Foresight) -> None:
+        """Serve from the shared cache what it has nearest to `edges`: what lies below need not be made at all."""
+        order = reachable(edges, self._done)
+        await aio.all_of([self._once.run(v.digest, partial(self._solve_vertex, v)) for v in order if not v.inputs])
+        for vertex in order:
+            inputs = self._known_inputs(vertex)
+            if vertex.digest not in self._done and None not in inputs:
+                await self._serve(vertex, [result for result in inputs if result is not None])
+            await foresight.see(vertex, inputs)
+        served, skipped = foresight.serve(edges, self._done)
+        for vertex in order:
+            if vertex.digest in served:
+                self._done[vertex.digest] = served[vertex.digest]
+            if vertex.digest in served or vertex.digest in skipped:
+                self.cached += 1
+                now = time.time_ns()
+                self._sink(vertex_event(vertex, started=now, completed=now, cached=True))
+
+    def _known_inputs(self, vertex: Vertex) -> list[Result | None]:
+        known = [(self._done.get(edge.vertex.digest), edge.index) for edge in vertex.inputs]
+        return [None if results is None else results[index] for results, index in known]
+
+    async def _serve(self, vertex: Vertex, inputs: Sequence[Result]) -> None:
+        """Serve a vertex whose inputs are known from our own records, if they have it."""
+        step = self._make_step(vertex)
+        if not step.remembered:
+            await self._once.run(vertex.digest, partial(self._solve_vertex, vertex))
+        elif not vertex.hints.ignore_cache:
+            reads = await step.reads(inputs)
+            if self._look_up(vertex, key_of(step.op, reads)) is not None:
+                await self._once.run(vertex.digest, partial(self._solve_vertex, vertex))
 
     async def _finish(self, vertex: Vertex, finished: asyncio.Queue[Digest]) -> None:
         try:
@@ -120,7 +173,7 @@ class Solver:
             return
         step = self._make_step(vertex)
         inputs = [self._result(edge) for edge in vertex.inputs]
-        work = _Work(vertex, step, self._sink)
+        work = Work(vertex, step, self._sink)
         with located(vertex.hints.where), work:
             results = await self._results_of(vertex, step, inputs, work)
         self._done[vertex.digest] = results
@@ -131,17 +184,13 @@ class Solver:
             raise _Forgotten
         return results[edge.index]
 
-    async def _results_of(
-        self, vertex: Vertex, step: Step, inputs: Sequence[Result], work: _Work
-    ) -> tuple[Result, ...]:
+    async def _results_of(self, vertex: Vertex, step: Step, inputs: Sequence[Result], work: Work) -> tuple[Result, ...]:
         if not step.remembered:
             return await work.run(step, inputs)
-        from trimaran.solver.keys import key_of
-
         reads = await step.reads(inputs)
         key = work.key = key_of(step.op, reads)
         if not vertex.hints.ignore_cache:
-            found = self._look_up(vertex, key)
+            found = self._look_up(vertex, key) or await self._shared_result(vertex, inputs)
             if found is not None:
                 work.cached = True
                 self.cached += 1
@@ -176,6 +225,13 @@ class Solver:
             broken=self._broken.get(vertex.digest),
         )
         return await self._explainer.missed(miss)
+
+    async def _shared_result(self, vertex: Vertex, inputs: Sequence[Result]) -> tuple[Result, ...] | None:
+        """Now that the inputs are there, their content may lead to what their definition did not."""
+        if self._foresight is None:
+            return None
+        await self._foresight.see(vertex, inputs)
+        return self._foresight.promised(vertex)
 
     def _look_up(self, vertex: Vertex, key: Digest) -> tuple[Result, ...] | None:
         record = self._index.find(key)
@@ -224,6 +280,8 @@ class Solver:
         Raises when the same step's results vanish again and again: something else takes them away.
         """
         self._results.gone(gone.part)
+        if self._foresight is not None:
+            self._foresight.gone(gone.part)
         makers = {
             digest
             for digest, vertex in self._vertices.items()
@@ -256,46 +314,15 @@ class Solver:
     def _announce(self, vertex: Vertex) -> None:
         if vertex.digest not in self._vertices:
             self._vertices[vertex.digest] = vertex
-            self._sink(_event(vertex))
+            self._sink(vertex_event(vertex))
 
 
-class _Work:
-    """Reports one vertex's start and end, whatever the end is."""
+def _foresight(shared: SharedCache | None) -> Foresight | None:
+    if shared is None:
+        return None
+    from trimaran.solver.foresight import Foresight
 
-    def __init__(self, vertex: Vertex, step: Step, sink: Sink) -> None:
-        self.cached = False
-        self.key = ""
-        self._vertex = vertex
-        self._step = step
-        self._sink = sink
-        self._started = 0
-        self._ran = 0
-
-    def __enter__(self) -> None:
-        self._started = time.time_ns()
-        self._sink(_event(self._vertex, started=self._started))
-
-    async def run(self, step: Step, inputs: Sequence[Result]) -> tuple[Result, ...]:
-        before = time.time_ns()
-        results = await step.run(inputs, Progress(self._sink, self._vertex.digest))
-        self._ran = time.time_ns() - before
-        self.cached = step.served
-        return results
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        execution = self._step.execution
-        self._sink(
-            _event(
-                self._vertex,
-                started=self._started,
-                completed=time.time_ns(),
-                cached=self.cached and error is None,
-                error=_words(error),
-                execution=execution,
-                emulated=self._ran if execution == "emulated" else 0,
-                key=self.key,
-            )
-        )
+    return Foresight(shared)
 
 
 def _vanishes(vertex: Vertex, gone: ResultGone) -> NotFound:
@@ -304,42 +331,6 @@ def _vanishes(vertex: Vertex, gone: ResultGone) -> NotFound:
         f"(last: {gone.part})",
         hint="something else removes files from the store while it is used: stop that, and build again",
         where=vertex.hints.where,
-    )
-
-
-def _words(error: BaseException | None) -> str:
-    if error is None:
-        return ""
-    if isinstance(error, asyncio.CancelledError):
-        return "context canceled"
-    return str(error) if isinstance(error, TrimaranError) else f"{type(error).__name__}: {error}"
-
-
-def _event(
-    vertex: Vertex,
-    *,
-    started: int = 0,
-    completed: int = 0,
-    cached: bool = False,
-    error: str = "",
-    execution: str = "",
-    emulated: int = 0,
-    key: str = "",
-) -> VertexEvent:
-    return VertexEvent(
-        digest=vertex.digest,
-        name=vertex.hints.name,
-        inputs=tuple(edge.vertex.digest for edge in vertex.inputs),
-        started=started,
-        completed=completed,
-        cached=cached,
-        error=error,
-        progress_group=vertex.hints.progress_group,
-        execution=execution,
-        emulated=emulated,
-        place=vertex.hints.place,
-        platform=vertex.constraints.platform.format_all() if vertex.constraints.platform else "",
-        key=key,
     )
 
 

@@ -19,6 +19,14 @@ class Fetched(Protocol):
     @property
     def served(self) -> bool: ...
 
+    @property
+    def cache_keys(self) -> tuple[str, ...]:
+        """What BuildKit calls this very content of the source (`CacheKey`): shared caches are entered by it.
+
+        None for a client's folder: only what is read of it counts.
+        """
+        ...
+
 
 class Source(Protocol):
     async def fetch(self, op: SourceOp, platform: Platform | None, progress: Progress) -> Fetched:

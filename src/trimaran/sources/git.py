@@ -67,6 +67,7 @@ _KNOWN = (
 class GitRoot(msgspec.Struct, frozen=True):
     result: Rootfs
     served: bool
+    cache_keys: tuple[str, ...] = ()
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

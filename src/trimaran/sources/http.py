@@ -39,6 +39,7 @@ _BODY = "body"
 class HttpRoot(msgspec.Struct, frozen=True):
     result: Rootfs
     served: bool
+    cache_keys: tuple[str, ...] = ()
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

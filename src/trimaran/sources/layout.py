@@ -15,7 +15,7 @@ from trimaran.oci.layout import Layout
 from trimaran.oci.manifest import Manifest
 from trimaran.platforms import Platform, default, only
 from trimaran.sources import LocalFiles
-from trimaran.sources.image import ImageRoot
+from trimaran.sources.image import ImageRoot, cache_keys
 from trimaran.sources.resolver import ImageResolver, PickedImage
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
@@ -71,4 +71,5 @@ class LayoutSource:
             self._store.layers.register_blob(diff_id, descriptor)
             for descriptor, diff_id in zip(picked.manifest.layers, picked.diff_ids, strict=True)
         ]
-        return ImageRoot(Rootfs(tuple(layers)), served=not missing)
+        keys = cache_keys(picked, platform or default())
+        return ImageRoot(Rootfs(tuple(layers)), served=not missing, cache_keys=keys)

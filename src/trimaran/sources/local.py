@@ -90,6 +90,7 @@ class LocalRoot:
 class Scanned(msgspec.Struct, frozen=True):
     result: LocalRoot
     served: bool = False
+    cache_keys: tuple[str, ...] = ()
 
 
 class LocalSource:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from trimaran.digest import Digest
 from trimaran.platforms import Platform
 from trimaran.solver.protocols import Result
 from trimaran.sources import Source
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from trimaran.executor.sandbox import Sandbox
     from trimaran.linux.limits import Limits
     from trimaran.sources.given import Agents, Secrets
-    from trimaran.steps.views import View
+    from trimaran.store.views import View
 
 
 class StepContext:
@@ -49,6 +50,8 @@ class StepContext:
         self.host = host
         self.secrets = secrets
         self.agents = agents
+        self.source_keys: dict[Digest, tuple[str, ...]] = {}
+        """By vertex: what sources said they are (`Fetched.cache_keys`); shared caches are entered by it."""
 
     @property
     def sandbox(self) -> Sandbox:
@@ -82,7 +85,7 @@ class StepContext:
         """What of `result` can be read."""
         if isinstance(result, LocalRoot):
             return result
-        from trimaran.steps.views import RootfsView
+        from trimaran.store.views import RootfsView
 
         assert isinstance(result, Rootfs)
         return RootfsView(self.store, result, await self.store.roots.tree(result))

@@ -21,10 +21,10 @@ from trimaran.steps.identity import file_op_identity
 from trimaran.steps.modes import parse_mode
 from trimaran.steps.unpack import NEW_FOLDER_MODE, Unpacked, unpack_archive
 from trimaran.steps.users import group_id, user_id
-from trimaran.steps.views import View
 from trimaran.store.entries import FILE, FOLDER, SYMLINK, Entry, EntryList
 from trimaran.store.folder import Inline
 from trimaran.store.rootfs import Rootfs
+from trimaran.store.views import View
 
 _SMALL_FILE = 4 << 20
 """Bytes read of an image's passwd or group at most (T19b)."""

@@ -19,10 +19,10 @@ from trimaran.solver.protocols import KeyInput, Result
 from trimaran.sources.local import LocalRoot
 from trimaran.steps import select
 from trimaran.steps.context import StepContext
-from trimaran.steps.views import View
 from trimaran.store.cache_mounts import Fill, Sharing
 from trimaran.store.entries import FILE, FOLDER, EntryList
 from trimaran.store.rootfs import Rootfs
+from trimaran.store.views import View
 
 ROOT = "/"
 _SHARING: dict[CacheSharing, Sharing] = {

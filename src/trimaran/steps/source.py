@@ -39,4 +39,5 @@ class SourceStep:
             )
         fetched = await source.fetch(self._op, self._platform, progress)
         self.served = fetched.served
+        self._context.source_keys[self.op] = fetched.cache_keys
         return (fetched.result,)

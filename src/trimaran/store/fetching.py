@@ -75,7 +75,29 @@ async def pull(
     progress: Progress | None,
     user_xattrs: bool,
 ) -> EntryList:
-    """Bring the blob here, verified by digest, size and diff id, unpacked into `folder` when given; its list."""
+    """Bring the blob here, verified by digest, size and diff id, unpacked into `folder` when given; its list.
+
+    A source that only promises blobs has a method `broken`: it says what is to be raised for wrong bytes.
+    """
+    try:
+        return await _pull(content, source, descriptor, diff_id, folder, progress, user_xattrs=user_xattrs)
+    except Corrupt as error:
+        broken = getattr(source, "broken", None)
+        if broken is None:
+            raise
+        raise broken(error) from error
+
+
+async def _pull(
+    content: Content,
+    source: Blobs,
+    descriptor: Descriptor,
+    diff_id: Digest,
+    folder: str | None,
+    progress: Progress | None,
+    *,
+    user_xattrs: bool,
+) -> EntryList:
     with ExitStack() as stack:
         task = stack.enter_context(progress.task(str(descriptor.digest), descriptor.size)) if progress else None
         feed = _Feed()

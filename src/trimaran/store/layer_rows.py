@@ -83,7 +83,7 @@ class LayerRows:
         body = pack(descriptor)
         if row is None or row[0] != body:
             self._database.submit(lambda connection: insert_layer(connection, layer, diff_id=layer, remote=body))
-        if repository not in self.repositories(descriptor.digest):
+        if repository and repository not in self.repositories(descriptor.digest):
             self._database.execute("INSERT OR IGNORE INTO origins VALUES(?,?)", (descriptor.digest, repository))
 
     def add_pulled(self, layer: LayerId, descriptor: Descriptor) -> None:

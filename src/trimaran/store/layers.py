@@ -25,6 +25,7 @@ from trimaran.store.database import Database
 from trimaran.store.entries import EntryList, Origin, Origins
 from trimaran.store.failpoints import reached
 from trimaran.store.last_use import LAYER, LastUse
+from trimaran.store.layer_file import LayerFile
 from trimaran.store.layer_lists import NOTHING, LayerLists, file_at
 from trimaran.store.layer_places import LayerPlaces
 from trimaran.store.layer_rows import PULLED, LayerBlob, LayerId, LayerRows, insert_blob, insert_layer
@@ -33,23 +34,6 @@ from trimaran.store.pins import Pins
 from trimaran.store.snapshots import Snapshots
 
 _SMALL_FILE = 1 << 20
-
-
-class LayerFile:
-    """An Origin: one file of a layer, opened where its bytes are then (`Layers.readable` sees to it that they are)."""
-
-    __slots__ = ("_layers", "layer", "path")
-
-    def __init__(self, layers: Layers, layer: LayerId, path: str) -> None:
-        self._layers = layers
-        self.layer = layer
-        self.path = path
-
-    def open(self) -> int:
-        return self._layers.open_file(self.layer, self.path)
-
-    def __repr__(self) -> str:
-        return f"LayerFile({self.layer!r}, {self.path!r})"
 
 
 class Layers:
@@ -137,6 +121,15 @@ class Layers:
             return False
         self._last_use.bump(LAYER, layer)
         return True
+
+    def is_here(self, layer: LayerId) -> bool:
+        """Whether its bytes are on this machine: nothing has to be fetched to read it."""
+        self._pins.pin(f"layer:{layer}")
+        return layer == NOTHING or layer in self._places.contexts or self._places.on_disk(layer)
+
+    def forget_remote(self, layer: LayerId) -> None:
+        """Where it was said to be afar it is not."""
+        self._places.remotes.pop(layer, None)
 
     def source(self, layer: LayerId | Digest) -> Blobs | None:
         """Where a remote layer (by id, or its blob by digest) can be read from in this process."""

@@ -1,0 +1,1 @@
+"""Caches that are shared: results of steps, by BuildKit's own keys, in registries, folders, images and buckets."""

@@ -1,0 +1,95 @@
+"""What `--cache-from` and `--cache-to` ask for, typed: one Struct per `type=` keyword.
+
+Law: no text that still needs parsing lives here; csv values, keys and units were checked at the edge that read them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+CacheMode = Literal["min", "max"]
+CacheCompression = Literal["gzip", "zstd", "uncompressed"]
+
+DEADLINE = 600
+"""Seconds an export may take unless `timeout=` says otherwise."""
+
+
+class Bucket(msgspec.Struct, frozen=True, kw_only=True):
+    """Where in S3 (or what speaks like it). Empty credentials: those of the environment, as AWS's tools find them."""
+
+    bucket: str
+    region: str = ""
+    prefix: str = ""
+    blobs_prefix: str = "blobs/"
+    manifests_prefix: str = "manifests/"
+    endpoint_url: str = ""
+    use_path_style: bool = False
+    access_key_id: str = ""
+    secret_access_key: str = ""
+    session_token: str = ""
+
+
+class RegistryImport(msgspec.Struct, frozen=True):
+    ref: str
+
+
+class LocalImport(msgspec.Struct, frozen=True, kw_only=True):
+    """`digest` wins over `tag`."""
+
+    src: str
+    tag: str = "latest"
+    digest: str = ""
+
+
+class S3Import(msgspec.Struct, frozen=True, kw_only=True):
+    bucket: Bucket
+    name: str = "buildkit"
+
+
+CacheImport = RegistryImport | LocalImport | S3Import
+
+
+class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What all exports share. `ignore_error` None: a failure is one warning (False makes it the build's)."""
+
+    mode: CacheMode = "min"
+    compression: CacheCompression = "gzip"
+    level: int | None = None
+    force_compression: bool = False
+    ignore_error: bool | None = None
+    timeout: int = DEADLINE
+
+
+class ManifestOptions(ExportOptions, frozen=True, kw_only=True):
+    """As an image manifest, or (not `image_manifest`) as an index."""
+
+    image_manifest: bool = True
+    oci_media_types: bool = True
+
+
+class RegistryExport(ManifestOptions, frozen=True, kw_only=True):
+    ref: str
+    insecure: bool = False
+
+
+class LocalExport(ManifestOptions, frozen=True, kw_only=True):
+    """`reset`: what the folder had before goes."""
+
+    dest: str
+    tag: str = "latest"
+    reset: bool = False
+
+
+class S3Export(ExportOptions, frozen=True, kw_only=True):
+    bucket: Bucket
+    names: tuple[str, ...] = ("buildkit",)
+    upload_parallelism: int = 4
+
+
+class InlineExport(msgspec.Struct, frozen=True):
+    """In the config of every image that is exported."""
+
+
+CacheExport = RegistryExport | LocalExport | S3Export | InlineExport

@@ -1,0 +1,229 @@
+"""`type=s3`: a cache in a bucket of Amazon S3, or of what speaks like it: one config under each name, blobs beside it.
+
+The objects are BuildKit's (cache/remotecache/s3): `PREFIX MANIFESTS_PREFIX NAME` holds the config with what a manifest
+would say of each layer; `PREFIX BLOBS_PREFIX DIGEST` a blob. boto3 (the extra `s3`) speaks to the service, in threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from trimaran import aio
+from trimaran.aio import Cancel
+from trimaran.caches import config as configs
+from trimaran.caches.config import CacheConfig
+from trimaran.caches.links import RemoteLayer
+from trimaran.caches.options import Bucket, S3Export, S3Import
+from trimaran.digest import Digest
+from trimaran.errors import Corrupt, Denied, NotFound, Unavailable, Unsupported
+from trimaran.events import Progress
+from trimaran.oci.blobs import CHUNK, Reader, Sink
+from trimaran.oci.copy import copy_blob
+from trimaran.oci.descriptor import Descriptor
+from trimaran.registry.client import Registry
+from trimaran.sources.places import place_of
+from trimaran.store.store import Store
+
+_ATTEMPTS = 5
+_TIMEOUT = 30
+"""Seconds without an answer before a request is tried again."""
+_DENIED = frozenset({"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"})
+_MISSING = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
+
+
+async def read_bucket(cache: S3Import) -> tuple[CacheConfig, list[RemoteLayer | None]]:
+    """The config of that name, and its layers where they are."""
+    blobs = BucketBlobs(cache.bucket)
+    raw = await aio.in_thread(blobs.get, blobs.manifest_key(cache.name))
+    config = configs.parse(raw)
+    return config, [_remote(layer, blobs) for layer in config.layers]
+
+
+def _remote(layer: configs.CacheLayer, blobs: BucketBlobs) -> RemoteLayer | None:
+    """None for a layer that the config does not describe."""
+    if not layer.media_type or not layer.diff_id or layer.size < 0:
+        return None
+    descriptor = Descriptor(media_type=layer.media_type, digest=layer.blob, size=layer.size)
+    return RemoteLayer(descriptor, Digest.parse(layer.diff_id), blobs)
+
+
+async def write_bucket(
+    export: S3Export, config: CacheConfig, store: Store, registry: Registry, progress: Progress
+) -> None:
+    """Blobs that are not there, then the config under each name."""
+    blobs = BucketBlobs(export.bucket)
+    layers = {
+        layer.blob: Descriptor(media_type=layer.media_type, digest=layer.blob, size=layer.size)
+        for layer in config.layers
+    }
+    slots = asyncio.Semaphore(export.upload_parallelism)
+
+    async def send(layer: Descriptor) -> None:
+        async with slots:
+            with progress.task(f"writing layer {layer.digest}", layer.size) as task:
+                if await blobs.has(layer):
+                    return
+                source = await place_of(store, registry, layer)
+                if source is not store.content:
+                    await copy_blob(layer, source, store.content)
+                await aio.in_thread(blobs.put_file, layer.digest, store.content.path(layer.digest))
+                task.add(layer.size)
+
+    await aio.all_of(send(layer) for layer in layers.values())
+    raw = configs.encode(config)
+    for name in export.names:
+        with progress.task(f"writing cache manifest {name}", len(raw)) as task:
+            await aio.in_thread(blobs.put, blobs.manifest_key(name), raw)
+            task.add(len(raw))
+
+
+class BucketBlobs:
+    """Blobs of a bucket, by digest. See `oci.blobs.Blobs`; written only by `put_file`, whole."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+        self._client: Any = None
+
+    def manifest_key(self, name: str) -> str:
+        return f"{self._bucket.prefix}{self._bucket.manifests_prefix}{name}"
+
+    def _blob_key(self, digest: Digest) -> str:
+        return f"{self._bucket.prefix}{self._bucket.blobs_prefix}{digest}"
+
+    async def has(self, descriptor: Descriptor) -> bool:
+        return await aio.in_thread(self._has, descriptor)
+
+    def _has(self, cancel: Cancel, descriptor: Descriptor) -> bool:
+        cancel.check()
+        key = self._blob_key(descriptor.digest)
+        try:
+            answer = self._ask("head", key, "head_object", Key=key)
+        except NotFound:
+            return False
+        return bool(answer["ContentLength"] == descriptor.size)
+
+    @asynccontextmanager
+    async def read(self, descriptor: Descriptor) -> AsyncIterator[Reader]:
+        body = await aio.in_thread(self._open, self._blob_key(descriptor.digest))
+        try:
+            yield _BucketReader(body, descriptor)
+        finally:
+            body.close()
+
+    @asynccontextmanager
+    async def ingest(self, media_type: str, expected: Descriptor | None = None) -> AsyncIterator[Sink]:
+        raise Unsupported(f"write {media_type} into {self._bucket.bucket}: only whole files are")
+        yield
+
+    def _open(self, cancel: Cancel, key: str) -> Any:
+        cancel.check()
+        return self._ask("read", key, "get_object", Key=key)["Body"]
+
+    def get(self, cancel: Cancel, key: str) -> bytes:
+        """A small object whole."""
+        body = self._open(cancel, key)
+        try:
+            raw: bytes = body.read(configs.LIMIT + 1)
+        finally:
+            body.close()
+        return raw
+
+    def put(self, cancel: Cancel, key: str, raw: bytes) -> None:
+        cancel.check()
+        self._ask("write", key, "put_object", Key=key, Body=raw)
+
+    def put_file(self, cancel: Cancel, digest: Digest, path: str) -> None:
+        """In parts when it is large; what was begun is taken back when that fails."""
+        cancel.check()
+        key = self._blob_key(digest)
+        with _explained("write", self._bucket.bucket, key):
+            self._open_client().upload_file(path, self._bucket.bucket, key)
+
+    def _ask(self, verb: str, key: str, operation: str, **arguments: Any) -> Any:
+        with _explained(verb, self._bucket.bucket, key):
+            return getattr(self._open_client(), operation)(Bucket=self._bucket.bucket, **arguments)
+
+    def _open_client(self) -> Any:
+        """Keys that were given; else those boto3 finds, as all AWS tools do (variables, files, the machine's role)."""
+        if self._client is None:
+            boto3, config = _boto3()
+            given = self._bucket
+            self._client = boto3.session.Session().client(
+                "s3",
+                region_name=given.region or os.environ.get("AWS_REGION") or None,
+                endpoint_url=given.endpoint_url or None,
+                aws_access_key_id=given.access_key_id or None,
+                aws_secret_access_key=given.secret_access_key or None,
+                aws_session_token=given.session_token or None,
+                config=config(
+                    connect_timeout=_TIMEOUT,
+                    read_timeout=_TIMEOUT,
+                    retries={"max_attempts": _ATTEMPTS, "mode": "standard"},
+                    s3={"addressing_style": "path"} if given.use_path_style else None,
+                ),
+            )
+        return self._client
+
+
+def _boto3() -> Any:
+    try:
+        import boto3
+        from botocore.config import Config
+    except ImportError:
+        raise Unsupported(
+            "use a cache in S3: boto3 is not installed", hint="pip install 'trimaran[s3]', into the same environment"
+        ) from None
+    return boto3, Config
+
+
+@contextmanager
+def _explained(verb: str, bucket: str, key: str) -> Iterator[None]:
+    """Errors of boto3 as ours: the service's own words, never a credential."""
+    _boto3()
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    what = f"{verb} s3://{bucket}/{key}"
+    try:
+        yield
+    except ClientError as error:
+        answer = error.response.get("Error", {})
+        code = str(answer.get("Code", ""))
+        words = f"{what}: {answer.get('Message') or code}"
+        if code in _MISSING:
+            raise NotFound(words) from error
+        raise (Denied(words) if code in _DENIED else Unavailable(words)) from error
+    except (BotoCoreError, Boto3Error) as error:
+        raise Unavailable(f"{what}: {error}") from error
+
+
+class _BucketReader:
+    """Verified: the read that reaches the end raises Corrupt unless digest and size are right."""
+
+    def __init__(self, body: Any, descriptor: Descriptor) -> None:
+        self._body = body
+        self._descriptor = descriptor
+        self._hasher = descriptor.digest.hasher()
+        self._size = 0
+
+    async def read(self, size: int = CHUNK) -> bytes:
+        return await aio.in_thread(self._read, size)
+
+    def _read(self, cancel: Cancel, size: int) -> bytes:
+        cancel.check()
+        try:
+            data: bytes = self._body.read(size)
+        except Exception as error:
+            raise Unavailable(f"read {self._descriptor.digest}: {error}") from error
+        self._hasher.update(data)
+        self._size += len(data)
+        wrong = self._size > self._descriptor.size or (
+            not data and (self._size, Digest.of_hash(self._hasher)) != (self._descriptor.size, self._descriptor.digest)
+        )
+        if wrong:
+            raise Corrupt(f"read {self._descriptor.digest}: the bucket holds other bytes under its name")
+        return data

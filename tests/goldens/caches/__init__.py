@@ -1,0 +1,1 @@
+"""Caches that real BuildKit exported: its digests of ops and contents, and small caches that are imported whole."""
