@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import random
+import sqlite3
 
 import msgspec
 import pytest
@@ -116,6 +118,31 @@ def test_layers_share_pages_and_lists_come_back(tmp_path, run):
     with open_store(str(tmp_path)) as store:
         for number, entries in enumerate(lists):
             assert store.layers._lists.get(f"layer-{number}") == entries
+
+
+def test_a_record_and_a_layer_of_20000_files_with_one_changed_cost_kilobytes(tmp_path, run):
+    def size() -> int:
+        with open_store(str(tmp_path)) as store:
+            store.database.write_now(lambda connection: connection.execute("SELECT 1"))
+        sqlite3.connect(tmp_path / "store.db").execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return os.stat(tmp_path / "store.db").st_blocks * 512
+
+    def keep(name: str, changed: frozenset[int]) -> None:
+        entries = tree(20_000, changed=changed)
+        read = pages.paged(
+            EntryList(tuple(msgspec.structs.replace(e, mtime=0, digest=e.digest[7:23]) for e in entries))
+        )
+        account = Account(lists=(ReadList(0, pages.page_id(read.top), 20_000),))
+        key = Digest.of(name.encode())
+        with open_store(str(tmp_path)) as store:
+            store.layers._lists.store(name, entries)
+            store.records.save(CacheRecord(key=key, op=key, inputs=(), results=((name,),), account=account), read.all)
+            run(store.layers.flush())
+
+    keep("one", frozenset())
+    first = size()
+    keep("two", frozenset({12_345}))
+    assert size() - first < 64_000 < first // 10
 
 
 def test_pages_live_as_long_as_a_record_or_layer_names_them(tmp_path, run):

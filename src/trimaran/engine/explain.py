@@ -18,14 +18,13 @@ from trimaran.graph.vertex import Vertex
 from trimaran.misses import BytesGone, CacheOff, Evicted, FileChange, FileHow, NeverBuilt, Reason
 from trimaran.platforms import Platform
 from trimaran.solver.protocols import Account, Accounted, CacheRecord, Miss, ReadList, Result, Tombstone
-from trimaran.solver.reasons import difference, pairs, split_source
+from trimaran.solver.reasons import difference, distance, pairs, split_source
 from trimaran.steps.aspects import aspects
 from trimaran.store import tombstones
 from trimaran.store.entries import FOLDER, Entry, EntryList
 from trimaran.store.page_rows import read_pages
 from trimaran.store.pages import Paged, page_id, paged
 from trimaran.store.pages import difference as list_difference
-from trimaran.store.records import Records
 from trimaran.store.store import Store
 
 
@@ -97,25 +96,29 @@ class Explainer:
         equal sources in another (a checkout elsewhere). With its tombstone, if that is all there is of it."""
         assert now.account is not None
         place = now.account.place
-        records = self._store.records
-        alike = [each for each in records.alike(now.op) if each.created < self._began and each.account is not None]
+        alike = [
+            each
+            for each in self._store.records.alike(now.op)
+            if each.created < self._began and each.account is not None
+        ]
         here = [each for each in alike if place and _shares_scope(each, place)]
-        here.sort(key=lambda each: each.account is None or each.account.place != place)  # stable: then the latest
+        there = [each for each in here if each.account is not None and each.account.place == place]
         if here:
-            return here[0], None
-        edited, stone = self._at(records, place) if place else (None, None)
-        own = now.account.place.rpartition(" ")[2]
+            return min(there or here, key=lambda each: distance(now, each)), None
+        own = place.rpartition(" ")[2]
         others = {_said(each.hints.name) for each in graph if each.hints.place not in ("", own)}
-        if edited is not None and _said(edited.description) not in others:  # else it was moved, and this one put before
-            return edited, stone
+        edited, stone = self._at(place)
+        edited = [each for each in edited if _said(each.description) not in others]  # else that was moved, not edited
+        if edited:
+            return min(edited, key=lambda each: distance(now, each)), stone
         below = _unpinned(now.account)
         elsewhere = (each for each in alike if each.account is not None and _unpinned(each.account) == below)
         return next(elsewhere, None), None
 
-    def _at(self, records: Records, place: str) -> tuple[CacheRecord | None, Tombstone | None]:
-        found = records.latest_at(place, before=self._began)
-        stone = tombstones.latest(self._store.database, place) if found is None else None
-        return (stone.record if stone is not None else found), stone
+    def _at(self, place: str) -> tuple[list[CacheRecord], Tombstone | None]:
+        found = self._store.records.latest_at(place, before=self._began) if place else []
+        stone = tombstones.latest(self._store.database, place) if place and not found else None
+        return ([stone.record] if stone is not None else found), stone
 
 
 def _evicted(stone: Tombstone) -> Evicted:

@@ -44,6 +44,12 @@ def difference(now: CacheRecord, earlier: CacheRecord, files: Files) -> tuple[Re
     return tuple(dict.fromkeys(found))
 
 
+def distance(now: CacheRecord, earlier: CacheRecord) -> int:
+    """How many things differ: of several records a step may be an edit of, the nearest one explains it best."""
+    ops = op_changes(now.account or Account(), earlier.account or Account()) if now.op != earlier.op else ()
+    return len(ops) + sum(before is None or read.value != before.value for read, before in pairs(now, earlier).values())
+
+
 def op_changes(now: Account, earlier: Account) -> list[Reason]:
     """At least one: an op that is another, and says the same, changed in what has no name."""
     was = {(aspect.kind, aspect.name): aspect.value for aspect in earlier.aspects}

@@ -79,12 +79,11 @@ class Records:
         sql = "SELECT 1 FROM records WHERE place>=? AND place<? AND created<? LIMIT 1"
         return self._database.row(sql, (f"{scope} ", f"{scope}!", before)) is not None
 
-    def latest_at(self, place: str, *, before: int) -> CacheRecord | None:
-        """The latest record of whatever stood at `place` of a build file and was made `before` (ns)."""
-        row = self._database.row(
-            "SELECT key, body FROM records WHERE place=? AND created<? ORDER BY created DESC LIMIT 1", (place, before)
-        )
-        return None if row is None else self._decode(row[0], row[1])
+    def latest_at(self, place: str, *, before: int, most: int = 20) -> list[CacheRecord]:
+        """The latest records of whatever stood at `place` of a build file and was made `before` (ns), latest first."""
+        sql = "SELECT key, body FROM records WHERE place=? AND created<? ORDER BY created DESC LIMIT ?"
+        rows = self._database.query(sql, (place, before, most))
+        return [record for key, body in rows if (record := self._decode(key, body)) is not None]
 
     def save(self, record: CacheRecord, pages: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Returns at once; a process that gets the key's lock after us sees it."""
