@@ -243,6 +243,7 @@ def test_tls_of_an_unknown_ca_is_refused_at_once(make_client, certificates):
             pull(make_client, f"{server.host}/a:v1", strict)
         assert not server.requests
         assert caught.value.hint
+        assert "(it is signed by CN=" in caught.value.message
 
 
 def test_on_loopback_the_scheme_that_was_spoken_says_what_is_wrong(make_client, certificates):

@@ -14,6 +14,7 @@ from trimaran.registry.errors import ConnectFailed, NotHttp, RegistryUnavailable
 
 #: Seconds for one address to answer the connect; the next address is tried after that.
 CONNECT_PATIENCE = 15.0
+_ISSUER_PATIENCE = 3.0
 #: Seconds without a byte in either direction before a connection counts as dead.
 STALL_PATIENCE = 120.0
 RECEIVE = 1 << 20
@@ -169,6 +170,7 @@ async def secure(plain: PlainStream, context: object, server_hostname: str, what
 
     assert isinstance(context, ssl.SSLContext)
     connected = plain.detach()
+    address, port = connected.getpeername()[:2]
     try:
         async with asyncio.timeout(CONNECT_PATIENCE):
             reader, writer = await asyncio.open_connection(
@@ -176,7 +178,8 @@ async def secure(plain: PlainStream, context: object, server_hostname: str, what
             )
     except ssl.SSLCertVerificationError as error:
         connected.close()
-        raise CertificateRefused(f"{what}: certificate refused: {error.verify_message}") from error
+        words = f"{what}: certificate refused: {error.verify_message}"
+        raise CertificateRefused(words + await _signed_by(address, port, server_hostname)) from error
     except ssl.SSLError as error:
         connected.close()
         raise NotHttp(f"{what}: no TLS there: {(error.reason or str(error)).lower()}") from error
@@ -188,6 +191,26 @@ async def secure(plain: PlainStream, context: object, server_hostname: str, what
         connected.close()
         raise
     return TlsStream(reader, writer, what)
+
+
+async def _signed_by(host: str, port: int, server_hostname: str) -> str:
+    """Who signed what was refused, asked for once more without judging it; nothing is sent on that connection."""
+    import ssl
+    from contextlib import suppress
+
+    from trimaran.registry.issuer import issuer_of
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    certificate = b""
+    with suppress(OSError, TimeoutError):  # through a proxy's tunnel there is nobody to ask
+        async with asyncio.timeout(_ISSUER_PATIENCE):
+            _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=server_hostname)
+            certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
+            writer.transport.abort()
+    issuer = issuer_of(certificate)
+    return f" (it is signed by {issuer})" if issuer else ""
 
 
 class CertificateRefused(ConnectFailed):
