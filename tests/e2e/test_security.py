@@ -94,6 +94,29 @@ def test_system_folder_that_is_a_link_out(
     check()
 
 
+def test_system_folders_that_are_links_out_without_root(
+    rootless: Trimaran, faulty: FaultyRegistry, context: Context, victim: Path
+) -> None:
+    """As above; also where the step's own files (its agent and secret, hosts, resolv.conf) would be put."""
+    (victim / "canary").chmod(0o666)
+    context.write("f", "given\n")
+    check = untouched(victim)
+    links = [link(name, str(victim)) for name in ("etc", "run", "var")]
+    base = hostile.image(faulty, "hostile", *links)
+    text = f"FROM {base}\nRUN --mount=type=secret,id=s --mount=type=tmpfs,target=/run/t --mount=type=cache,target=/var/c \\\n"
+    text += (
+        "  cat /run/secrets/s && ! grep -r secret /etc/ && echo x > /etc/written && touch /run/x /run/t/x /var/c/x\n"
+    )
+    said = build(
+        rootless, context, text + f"RUN test -e {victim}/written && ! cat {victim}/canary\n", "--secret=id=s,src=f"
+    )
+    assert "given" in said
+    for name in ("dev", "proc", "sys"):
+        base = hostile.image(faulty, "hostile", link(name, "../../../.." + str(victim)))
+        build(rootless, context, f"FROM {base}\nRUN true\n", exit_code=1)
+    check()
+
+
 @pytest.mark.parametrize("name", ["etc/hosts", "etc/resolv.conf", "dev/null", "dev/console", "dev/shm"])
 def test_system_file_that_is_a_link_out(
     trimaran: Trimaran, faulty: FaultyRegistry, context: Context, victim: Path, name: str
@@ -239,7 +262,7 @@ def test_links_of_the_context_are_copied_not_followed(
 
 @pytest.mark.parametrize("how", ["absolute", "upwards"])
 def test_destinations_through_links_of_the_image(
-    trimaran: Trimaran, faulty: FaultyRegistry, context: Context, victim: Path, how: str
+    either: Trimaran, faulty: FaultyRegistry, context: Context, victim: Path, how: str
 ) -> None:
     """WORKDIR, COPY, ADD, VOLUME and --chown land in the image, where its link leads inside it."""
     target = str(victim) if how == "absolute" else "../../../../../.." + str(victim)
@@ -248,7 +271,7 @@ def test_destinations_through_links_of_the_image(
     check = untouched(victim)
     text = f"FROM {base}\nCOPY file /out/copied\nADD --chown=1:1 file /out/added\nWORKDIR /out/work\n"
     text += f"VOLUME /out/volume\nRUN echo x > /out/ran; rm -f /out/canary\nCMD ls {victim}\n"
-    said = output_of(trimaran, context, text)
+    said = output_of(either, context, text)
     check()
     assert said.split() == ["added", "copied", "ran", "work"]
 

@@ -104,7 +104,9 @@ def _add_mounts(state: StageState, command: Command, item: Run, target: Target, 
 def _refuse(item: Run) -> None:
     if item.devices:
         raise Unsupported(
-            "run with --device: CDI devices are not supported yet", where=item.node.at(item.node.flag("device"))
+            "run with --device: CDI devices are not supported yet",
+            hint="steps get no devices of this machine: take the flag away, or build with BuildKit",
+            where=item.node.at(item.node.flag("device")),
         )
 
 
