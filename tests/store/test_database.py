@@ -7,8 +7,7 @@ import threading
 import pytest
 
 from trimaran.errors import Conflict, Corrupt, Denied, NotFound
-from trimaran.store.database import open_database
-from trimaran.store.schema import VERSION
+from trimaran.store.database import VERSION, open_database
 from trimaran.store.store import open_store
 
 

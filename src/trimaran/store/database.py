@@ -20,10 +20,12 @@ from trimaran.errors import Conflict, Corrupt, Denied, TrimaranError, Unavailabl
 from trimaran.store.disk import disk_errors
 from trimaran.store.failpoints import reached
 from trimaran.store.locks import guarded
-from trimaran.store.schema import FAST_SCHEMA, FAST_VERSION, LATER, SCHEMA, VERSION
 
 T = TypeVar("T")
 
+VERSION = 2
+"""The format of `store.db` that this Trimaran writes; `schema.py` has the tables."""
+FAST_VERSION = 1
 _APPLICATION = 0x7472696D  # "trim"
 _BATCH = 256
 _WAIT = 30.0
@@ -231,6 +233,8 @@ def _connect_frozen(folder: str) -> sqlite3.Connection:
     connection = _open(f"file:{_quoted(os.path.join(folder, 'store.db'))}?immutable=1", uri=True)
     try:
         _check_version(folder, connection)
+        from trimaran.store.schema import FAST_SCHEMA
+
         connection.execute("ATTACH ':memory:' AS fast")
         connection.executescript(FAST_SCHEMA)
     except BaseException:
@@ -289,6 +293,8 @@ def _attach_fast(connection: sqlite3.Connection, path: str, *, make: bool) -> bo
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             os.unlink(path + suffix)
+    from trimaran.store.schema import FAST_SCHEMA
+
     connection.execute("ATTACH ? AS fast", (path,))
     connection.execute("PRAGMA fast.journal_mode=WAL")
     connection.execute("PRAGMA fast.synchronous=OFF")
@@ -323,12 +329,16 @@ def _check_owner(folder: str, connection: sqlite3.Connection) -> None:
 def _create(folder: str, connection: sqlite3.Connection) -> None:
     if connection.execute("SELECT count(*) FROM main.sqlite_master").fetchone()[0]:
         raise Conflict(f'open store "{folder}": store.db belongs to another program')
+    from trimaran.store.schema import SCHEMA
+
     connection.execute("PRAGMA main.journal_mode=WAL")
     connection.executescript(f"BEGIN;{SCHEMA};PRAGMA application_id={_APPLICATION};PRAGMA user_version=1;COMMIT;")
 
 
 def _upgrade(folder: str, connection: sqlite3.Connection) -> None:
     """Format by format, each in one transaction. Who has the older one open keeps working: formats only add."""
+    from trimaran.store.schema import LATER
+
     _check_owner(folder, connection)
     for older in range(connection.execute("PRAGMA main.user_version").fetchone()[0], VERSION):
         connection.executescript(f"BEGIN;{LATER[older]};PRAGMA user_version={older + 1};COMMIT;")

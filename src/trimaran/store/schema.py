@@ -1,9 +1,6 @@
-"""The tables of the store's two files, format by format."""
+"""The tables of the store's two files, format by format. Loaded where they are made."""
 
 from __future__ import annotations
-
-VERSION = 2
-"""The format this Trimaran writes."""
 
 SCHEMA = """
 CREATE TABLE blobs(digest TEXT PRIMARY KEY, size INTEGER NOT NULL, media_type TEXT NOT NULL, created INTEGER NOT NULL,
@@ -44,7 +41,6 @@ CREATE INDEX records_by_place ON records(place, created);
 }
 """What each format has more than the one before it: a store of an older format gets it when it is opened."""
 
-FAST_VERSION = 1
 FAST_SCHEMA = """
 CREATE TABLE fast.used(kind TEXT NOT NULL, id TEXT NOT NULL, at INTEGER NOT NULL, count INTEGER NOT NULL,
     PRIMARY KEY(kind, id)) WITHOUT ROWID;
