@@ -70,6 +70,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_used_space: Space = Space()
     min_free_space: Space = Space()
     binary: str = ""
+    #: The weakest isolation of steps that will do where a container cannot be had (executor/isolation.py).
+    sandbox: str = ""
+    no_process_sandbox: bool = False
     max_parallelism: int = 0
     gc_policies: tuple[GcPolicy, ...] = ()
 
@@ -241,6 +244,8 @@ _WORKER: Fields = {
     "gckeepstorage": ("reserved_space", space),
     **_SPACES,
     "binary": ("binary", _text),
+    "sandbox": ("sandbox", _text),
+    "noProcessSandbox": ("no_process_sandbox", _flag),
     "max-parallelism": ("max_parallelism", _count),
     "gcpolicy": ("gc_policies", lambda value: value),
     "oci": ("oci", lambda value: value),

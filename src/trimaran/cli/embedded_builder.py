@@ -68,18 +68,23 @@ def describe() -> EmbeddedBuilder:
 
 def _labels(configuration: Settings) -> list[tuple[str, str]]:
     from trimaran.errors import TrimaranError
+    from trimaran.executor.isolation import choose as choose_isolation
+    from trimaran.executor.isolation import weakest_accepted
     from trimaran.executor.network import choose
     from trimaran.executor.runtime import choose_program
+    from trimaran.linux.enter import foresee
 
     try:
         runtime = choose_program(configuration.worker.binary or None)[0]
     except TrimaranError as error:
         runtime = f"none ({error.message})"
     rootless = os.geteuid() != 0
+    isolation = choose_isolation(foresee(), weakest_accepted(configuration.worker))
     return [
         ("network", str(choose(rootless=rootless))),
         ("rootless", str(rootless).lower()),
         ("runtime", runtime),
+        ("sandbox", str(isolation)),
         ("settings", configuration.path or "built-in"),
     ]
 

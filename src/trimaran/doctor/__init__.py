@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from trimaran.doctor.machine import Finding, Machine
 
-CHECKS = ("runtime", "overlay", "user_namespaces", "apparmor", "cgroups", "binfmt", "registry", "disk")
+CHECKS = ("place", "runtime", "overlay", "user_namespaces", "apparmor", "cgroups", "binfmt", "registry", "disk")
 """The modules, in the order they are shown; a later one may assume that the earlier are mended."""
 
 

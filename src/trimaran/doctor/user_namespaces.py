@@ -84,7 +84,10 @@ def _helpers(machine: Machine) -> str:
 def decide(facts: Facts, remedies: Remedies) -> list[Finding]:
     if facts.may_mount:
         return [Finding(_NAME, "ok", "not needed: root builds without them")]
-    return [_namespaces(facts, remedies), _subordinate(facts, remedies)]
+    namespaces = _namespaces(facts, remedies)
+    if namespaces.status == "fail" and not namespaces.command:
+        return [namespaces]  # ids to map into one are of no use where none is to be had
+    return [namespaces, _subordinate(facts, remedies)]
 
 
 def _namespaces(facts: Facts, remedies: Remedies) -> Finding:

@@ -14,15 +14,17 @@ from trimaran.engine.caches import BuildCaches
 from trimaran.engine.engine import Engine, limit_store
 from trimaran.engine.history import BuildLog
 from trimaran.engine.request import BuildOutcome, BuildRequest
-from trimaran.errors import NotFound, UsageError
+from trimaran.errors import NotFound, UsageError, located
 from trimaran.events import Sink
 from trimaran.exporters.assemble import Exportable
 from trimaran.exporters.context import ExportContext, Exported
 from trimaran.exporters.options import Output, at_epoch
 from trimaran.exporters.table import export
 from trimaran.graph.frontend import FrontendResult, Frontends
+from trimaran.graph.ops import ExecOp
 from trimaran.graph.vertex import Edge
 from trimaran.oci.descriptor import Descriptor
+from trimaran.solver.plan import reachable
 from trimaran.solver.protocols import Explainer, Result
 from trimaran.solver.solver import Solver
 from trimaran.sources.given import Client
@@ -87,8 +89,8 @@ async def _run(
         return await _export(outputs, exporting, caches.export(edges, solver))
 
     edges = [built.edge for built in made.built if built.edge is not None]
-    if request.fail_on_miss:
-        _check_stages(request.fail_on_miss, edges)
+    _check_stages(request.fail_on_miss, edges)
+    _require_isolation(request, edges, engine)
     exported, cache = await solver.need(edges, use)
     return msgspec.structs.replace(_outcome(exported, log, solver, lock), cache=cache)
 
@@ -100,7 +102,8 @@ def _resolver(request: BuildRequest, engine: Engine, lock: Lock) -> ImageResolve
 
 def _check_stages(stages: tuple[str, ...], edges: list[Edge]) -> None:
     """A stage that no step is of would pass whatever happens."""
-    from trimaran.solver.plan import reachable
+    if not stages:
+        return
     from trimaran.spelling import unknown
 
     known = {vertex.hints.place.rpartition("/")[0] for vertex in reachable(edges) if vertex.hints.place}
@@ -114,6 +117,14 @@ def _explainer(request: BuildRequest, engine: Engine, sink: Sink) -> Explainer:
     from trimaran.engine import explain
 
     return explain.Explainer(engine.store, request.scope, engine.host, sink, request.fail_on_miss)
+
+
+def _require_isolation(request: BuildRequest, edges: list[Edge], engine: Engine) -> None:
+    """Steps that cannot run here are refused before anything is pulled, unless a cache may have their results."""
+    processes = [vertex for vertex in reachable(edges) if isinstance(vertex.op, ExecOp)]
+    if processes and not request.cache_from and not engine.store.records.has_processes():
+        with located(processes[0].hints.where):
+            engine.isolation.require()
 
 
 async def _export(

@@ -15,6 +15,7 @@ from trimaran.settings import Settings
 from trimaran.store.store import Store, open_store
 
 if TYPE_CHECKING:
+    from trimaran.executor.isolation import Isolation
     from trimaran.executor.runtime import Runtime
     from trimaran.executor.sandbox import Networks, Sandbox
 
@@ -57,7 +58,14 @@ class Engine:
         """The one way to run a process, within what was granted (`--allow`)."""
         from trimaran.executor.sandbox import Sandbox
 
-        return Sandbox(self._open_runtime, self.networks, granted)
+        return Sandbox(self._open_runtime, self.networks, granted, isolation=self.isolation)
+
+    @property
+    def isolation(self) -> Isolation:
+        """What keeps steps from the rest of this place. UsageError for a setting that names none."""
+        from trimaran.executor.isolation import choose, weakest_accepted
+
+        return choose(self.entered.place, weakest_accepted(self.settings.worker))
 
     @property
     def _runtime_folder(self) -> str:
@@ -68,14 +76,16 @@ class Engine:
         from trimaran.executor.runtimes import open_runtime
 
         if self._runtime is None:
-            self._runtime = open_runtime(self.entered, self._runtime_folder, self.settings.worker.binary or None)
+            wanted = self.settings.worker.binary or None
+            self._runtime = open_runtime(self.entered, self._runtime_folder, wanted, self.isolation)
         return self._runtime
 
 
 @contextmanager
 def open_engine(root: str, settings: Settings, entered: Entered) -> Iterator[Engine]:
     """The engine on the store in `root`; closed (pins dropped, temp files removed) at the end."""
-    with open_store(root, user_xattrs=entered.user_namespace) as store:
+    user_xattrs = entered.user_namespace or not entered.mount_namespace
+    with open_store(root, user_xattrs=user_xattrs) as store:
         limit_store(store, settings)
         yield Engine(store=store, registry=Registry(settings), settings=settings, entered=entered)
 

@@ -49,6 +49,7 @@ async def run(
     signals: Signals | None = None,
 ) -> Exit:
     """Run to the end; the program's exit is the result. Nothing of it is kept."""
+    engine.isolation.require()
     resolver = ImageResolver(engine.store, engine.registry)
     platform = request.platform or engine.host
     stored = images.by_digest(engine.store, request.image)

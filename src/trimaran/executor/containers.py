@@ -16,12 +16,12 @@ from trimaran.executor import network, process
 from trimaran.executor.process import Output, Streams
 from trimaran.executor.runtime import Exit, Signals, Terminal
 from trimaran.executor.spec import ExecSpec, Host, runtime_config
+from trimaran.executor.step_init import init_command
 from trimaran.linux import paths, step_groups
 from trimaran.linux.limits import Limits
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TERMINAL_SIZE = 0x5414  # TIOCSWINSZ
-_KILL_PAUSE, _KILL_TRIES = 0.02, 100
 
 
 class Containers:
@@ -43,6 +43,11 @@ class Containers:
     def arguments(self, identity: str, bundle: str) -> list[str]:
         """The command that runs the bundle in the foreground."""
         raise NotImplementedError
+
+    def _command(self, identity: str, bundle: str) -> list[str]:
+        """`arguments`, below a process that ends what the container leaves where no PID namespace does."""
+        argv = self.arguments(identity, bundle)
+        return argv if self.host.own_processes else init_command("exec", f"{bundle}/pid", *argv)
 
     def config(self, spec: ExecSpec, rootfs: str, bundle: str, terminal: Terminal) -> bytes:
         hosts, resolver = network.write_files(spec, bundle)
@@ -66,7 +71,7 @@ class Containers:
             bundle = stack.enter_context(_bundle(self.folder, identity))
             group = stack.enter_context(_group(identity, spec))
             _write(f"{bundle}/config.json", self.config(spec, rootfs, bundle, terminal))
-            argv = self.arguments(identity, bundle)
+            argv = self._command(identity, bundle)
             folders = group.folders
             if spec.security == "insecure" and self._open_devices_group and not spec.cgroup_parent:
                 folders = (self._open_devices_group, *folders)
@@ -100,7 +105,7 @@ class Containers:
             if null >= 0:
                 os.close(null)
             streams.started()
-            code = await self._supervise(pid, signals)
+            code = await _supervise(pid, signals)
             await streams.drained()
             return code
         finally:
@@ -125,7 +130,7 @@ class Containers:
             terminal.attached.append(attachment)
             if stdin is not None:
                 loop.add_reader(stdin, _copy_input, loop, stdin, ours)
-            code = await self._supervise(attachment.pid, signals)
+            code = await _supervise(attachment.pid, signals)
             await streams.drained()
             return code
         finally:
@@ -138,35 +143,13 @@ class Containers:
             if theirs >= 0:
                 os.close(theirs)
 
-    async def _supervise(self, pid: int, signals: Signals) -> int:
-        """The runtime's exit code; when we are cancelled, nothing of the container is left when this returns."""
-        waiting = process.watch(pid)
-        signals.runtime = pid
-        try:
-            return await asyncio.shield(waiting)
-        except asyncio.CancelledError:
-            await _kill(pid, waiting)
-            process.kill_group(pid)
-            raise
-        finally:
-            signals.runtime = 0
-            process.reap_orphans()
 
-
-async def _kill(pid: int, waiting: asyncio.Future[int]) -> None:
-    """Kill what is below the runtime until the runtime itself ends: it removes its state. A stuck one is killed too."""
-    for attempt in range(_KILL_TRIES):
-        process.kill_descendants(pid)
-        if attempt == _KILL_TRIES - 1:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        done: set[asyncio.Future[int]] = set()
-        with suppress(asyncio.CancelledError):  # a second cancellation changes nothing: the kill goes on
-            done, _ = await asyncio.wait([waiting], timeout=_KILL_PAUSE)
-        if done:
-            return
-    with suppress(asyncio.CancelledError):
-        await waiting
+async def _supervise(pid: int, signals: Signals) -> int:
+    signals.runtime = pid
+    try:
+        return await process.supervise(pid)
+    finally:
+        signals.runtime = 0
 
 
 class _Heard:

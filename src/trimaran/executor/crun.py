@@ -47,6 +47,7 @@ class Crun(Containers):
             "--log-format=json",
             "run",
             f"--bundle={bundle}",
+            f"--pid-file={bundle}/pid",
             "--",
             identity,
         ]

@@ -182,14 +182,15 @@ def write_files(spec: ExecSpec, folder: str) -> tuple[str, str]:
         _write(resolver, "")
         return hosts, resolver
     if spec.nameservers:
-        _write(resolver, replace_nameservers(_machine_resolver(shared=False), spec.nameservers))
+        _write(resolver, replace_nameservers(machine_resolver(shared=False), spec.nameservers))
         return hosts, resolver
     shared = spec.network == "host"
-    _write(resolver, resolver_file(_machine_resolver(shared=shared), shared=shared))
+    _write(resolver, resolver_file(machine_resolver(shared=shared), shared=shared))
     return hosts, resolver
 
 
-def _machine_resolver(*, shared: bool) -> str:
+def machine_resolver(*, shared: bool) -> str:
+    """The machine's /etc/resolv.conf; not `shared`: with the servers behind a stub on loopback, which it has alone."""
     try:
         with open(_RESOLVER, encoding="utf-8", errors="replace") as file:
             text = file.read(1 << 16)

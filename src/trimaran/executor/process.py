@@ -16,6 +16,7 @@ Output = Callable[[int, bytes], None]
 
 _CHUNK = 1 << 16
 _DRAIN_SECONDS = 2.0
+_KILL_PAUSE, _KILL_TRIES = 0.02, 100
 
 _started: set[int] = set()
 _seen_dead: set[int] = set()
@@ -117,6 +118,35 @@ def watch(pid: int) -> asyncio.Future[int]:
 
     loop.add_reader(fd, ready)
     return end
+
+
+async def supervise(pid: int) -> int:
+    """The exit code of a runtime; when we are cancelled, nothing of its container is left when this returns."""
+    waiting = watch(pid)
+    try:
+        return await asyncio.shield(waiting)
+    except asyncio.CancelledError:
+        await _kill(pid, waiting)
+        kill_group(pid)
+        raise
+    finally:
+        reap_orphans()
+
+
+async def _kill(pid: int, waiting: asyncio.Future[int]) -> None:
+    """Kill what is below the runtime until the runtime itself ends: it removes its state. A stuck one is killed too."""
+    for attempt in range(_KILL_TRIES):
+        kill_descendants(pid)
+        if attempt == _KILL_TRIES - 1:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        done: set[asyncio.Future[int]] = set()
+        with suppress(asyncio.CancelledError):  # a second cancellation changes nothing: the kill goes on
+            done, _ = await asyncio.wait([waiting], timeout=_KILL_PAUSE)
+        if done:
+            return
+    with suppress(asyncio.CancelledError):
+        await waiting
 
 
 def children() -> dict[int, list[int]]:

@@ -24,6 +24,7 @@ class Runc(Containers):
             "--log-format=json",
             "run",
             f"--bundle={bundle}",
+            f"--pid-file={bundle}/pid",
             "--",
             identity,
         ]

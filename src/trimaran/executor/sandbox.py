@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection
 import msgspec
 
 from trimaran.errors import Denied, TrimaranError, UsageError
+from trimaran.executor.isolation import Isolation
 from trimaran.executor.network import Choice, Private, choose, open_private
 from trimaran.executor.process import Output
 from trimaran.executor.runtime import Exit, Runtime, Signals, Terminal
@@ -20,6 +21,7 @@ from trimaran.executor.spec import ExecSpec
 NETWORK_HOST = "network.host"
 SECURITY_INSECURE = "security.insecure"
 ENTITLEMENTS = (NETWORK_HOST, SECURITY_INSECURE)
+_CONTAINER = Isolation("container")
 
 
 class Networks:
@@ -66,11 +68,22 @@ class Networks:
 
 
 class Sandbox:
-    """Runs containers within what was `granted` (`--allow`). `open_runtime` is called on first use."""
+    """Runs containers within what was `granted` (`--allow`). `open_runtime` is called on first use.
 
-    def __init__(self, open_runtime: Callable[[], Runtime], networks: Networks, granted: Collection[str] = ()) -> None:
+    `isolation`: what this place has for a container, asked at every run too.
+    """
+
+    def __init__(
+        self,
+        open_runtime: Callable[[], Runtime],
+        networks: Networks,
+        granted: Collection[str] = (),
+        *,
+        isolation: Isolation = _CONTAINER,
+    ) -> None:
         self._open_runtime = open_runtime
         self.networks = networks
+        self.isolation = isolation
         self._granted = frozenset(granted)
 
     def require(self, *, network: str, security: str) -> None:
@@ -100,6 +113,7 @@ class Sandbox:
     ) -> Exit:
         """See `Runtime.run`. `spec.network` may be `default`."""
         self.require(network=spec.network, security=spec.security)
+        self.isolation.require()
         runtime = self._open_runtime()
         joined = await self.networks.join(spec)
         return await runtime.run(joined, rootfs, output=output, stdin=stdin, terminal=terminal, signals=signals)

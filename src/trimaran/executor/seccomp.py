@@ -92,12 +92,24 @@ def _argument(index: int, value: int, operation: str, value_two: int = 0) -> dic
     return result
 
 
-def profile(machine: str) -> dict[str, Any]:
-    """The `linux.seccomp` object for a machine by its Go architecture (OCI runtime spec, config-linux.md)."""
+_OWNER_WORDS = """
+chown chown32 fchown fchown32 fchownat lchown lchown32 setfsgid setfsgid32 setfsuid setfsuid32 setgid setgid32 setgroups
+setgroups32 setregid setregid32 setresgid setresgid32 setresuid setresuid32 setreuid setreuid32 setuid setuid32
+"""
+
+
+def profile(machine: str, *, one_user: bool = False) -> dict[str, Any]:
+    """The `linux.seccomp` object for a machine by its Go architecture (OCI runtime spec, config-linux.md).
+
+    `one_user`: calls that give files or oneself to another user are answered with success and do nothing, since there
+    is no other user; package managers make them and go on.
+    """
     extra, architectures = _MACHINES.get(machine, ("", ()))
     allow = "SCMP_ACT_ALLOW"
+    pretended = set(_OWNER_WORDS.split()) if one_user else set()
     rules: list[dict[str, Any]] = [
-        {"names": _ALLOWED_WORDS.split() + extra.split(), "action": allow},
+        {"names": [name for name in _ALLOWED_WORDS.split() + extra.split() if name not in pretended], "action": allow},
+        *([{"names": sorted(pretended), "action": "SCMP_ACT_ERRNO", "errnoRet": 0}] if pretended else []),
         {"names": ["socket"], "action": allow, "args": [_argument(0, _AF_VSOCK, "SCMP_CMP_NE")]},
         *(
             {"names": ["personality"], "action": allow, "args": [_argument(0, value, "SCMP_CMP_EQ")]}

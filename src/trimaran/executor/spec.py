@@ -33,7 +33,7 @@ _ALL_WORDS = (
     "CAP_LEASE CAP_AUDIT_WRITE CAP_AUDIT_CONTROL CAP_SETFCAP CAP_MAC_OVERRIDE CAP_MAC_ADMIN CAP_SYSLOG "
     "CAP_WAKE_ALARM CAP_BLOCK_SUSPEND CAP_AUDIT_READ CAP_PERFMON CAP_BPF CAP_CHECKPOINT_RESTORE"
 )
-_ALL_CAPABILITIES = tuple(_ALL_WORDS.split())
+ALL_CAPABILITIES = tuple(_ALL_WORDS.split())
 
 _MASKED = (
     "/proc/acpi",
@@ -116,12 +116,16 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     """What of the machine decides the form of a spec.
 
     `machine`: its Go architecture. `tty_group`: gid 5 exists inside. `capabilities`: the ones we have, as a bit set.
+    `own_processes`: a PID namespace and a /proc of its own can be had, else steps share this place's. `one_user`: all
+    users are one, and giving files to others is pretended.
     """
 
     machine: str
     user_namespace: bool = False
     can_mknod: bool = False
     tty_group: bool = True
+    own_processes: bool = True
+    one_user: bool = False
     capabilities: int = (1 << 64) - 1
 
 
@@ -140,7 +144,7 @@ def runtime_config(
 
     Raises UsageError for values no runtime should see: a relative path, an unknown mode or ulimit, a NUL.
     """
-    _check(spec)
+    check(spec)
     insecure = spec.security == "insecure"
     config: dict[str, Any] = {
         "ociVersion": "1.0.2",
@@ -149,28 +153,29 @@ def runtime_config(
         "hostname": spec.hostname,
         "mounts": _mounts(spec, host, hosts_file, resolver_file),
         "linux": {
-            "namespaces": _namespaces(spec),
-            "maskedPaths": [] if insecure else list(_MASKED),
-            "readonlyPaths": [] if insecure else list(_READONLY),
+            "namespaces": _namespaces(spec, host),
+            # What is shared is masked by this place already, and could not be masked again.
+            "maskedPaths": [] if insecure or not host.own_processes else list(_MASKED),
+            "readonlyPaths": [] if insecure or not host.own_processes else list(_READONLY),
         },
     }
     if not insecure:
-        config["linux"]["seccomp"] = seccomp.profile(host.machine)
+        config["linux"]["seccomp"] = seccomp.profile(host.machine, one_user=host.one_user)
     return msgspec.json.encode(config)
 
 
 def capabilities(spec: ExecSpec, host: Host) -> list[str]:
     """What root inside may do. MKNOD goes where nothing keeps a made node from being opened."""
-    ours = {name for number, name in enumerate(_ALL_CAPABILITIES) if host.capabilities >> number & 1}
+    ours = {name for number, name in enumerate(ALL_CAPABILITIES) if host.capabilities >> number & 1}
     if spec.security == "insecure":
-        return [name for name in _ALL_CAPABILITIES if name in ours]
+        return [name for name in ALL_CAPABILITIES if name in ours]
     return [name for name in CAPABILITIES if name in ours and (name != "CAP_MKNOD" or host.can_mknod)]
 
 
 def _process(spec: ExecSpec, host: Host, console: tuple[int, int]) -> dict[str, Any]:
     names = capabilities(spec, host)
-    user: dict[str, Any] = {"uid": spec.uid, "gid": spec.gid}
-    if spec.additional_gids:
+    user: dict[str, Any] = {"uid": 0, "gid": 0} if host.one_user else {"uid": spec.uid, "gid": spec.gid}
+    if spec.additional_gids and not host.one_user:
         user["additionalGids"] = list(spec.additional_gids)
     process: dict[str, Any] = {
         "terminal": spec.terminal,
@@ -200,8 +205,9 @@ def _limit(value: int) -> int:
     return (1 << 64) - 1 if value < 0 else value
 
 
-def _namespaces(spec: ExecSpec) -> list[dict[str, str]]:
-    names: list[dict[str, str]] = [{"type": kind} for kind in ("pid", "ipc", "uts", "mount")]
+def _namespaces(spec: ExecSpec, host: Host) -> list[dict[str, str]]:
+    kinds = ("pid", "ipc", "uts", "mount") if host.own_processes else ("ipc", "uts", "mount")
+    names: list[dict[str, str]] = [{"type": kind} for kind in kinds]
     if spec.network == "none":
         names.append({"type": "network"})
     elif spec.network == "private":
@@ -216,8 +222,12 @@ def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]
 def _mounts(spec: ExecSpec, host: Host, hosts_file: str, resolver_file: str) -> list[dict[str, Any]]:
     insecure = spec.security == "insecure"
     terminals = ["newinstance", "ptmxmode=0666", "mode=0620"] + (["gid=5"] if host.tty_group else [])
+    if host.own_processes:
+        processes = _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev")
+    else:
+        processes = _mount("/proc", "bind", "/proc", "rbind", "nosuid", "noexec", "nodev")
     mounts = [
-        _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
+        processes,
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "strictatime", "mode=755", "size=65536k"),
         _mount("/dev/pts", "devpts", "devpts", "nosuid", "noexec", *terminals),
         _mount(_SHARED_MEMORY, "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777", f"size={spec.shm_size}"),
@@ -261,7 +271,8 @@ _ULIMIT_WORDS = "core cpu data fsize locks memlock msgqueue nice nofile nproc rs
 _ULIMITS = frozenset(_ULIMIT_WORDS.split())
 
 
-def _check(spec: ExecSpec) -> None:
+def check(spec: ExecSpec) -> None:
+    """See `runtime_config`."""
     if not spec.args:
         raise UsageError("run a process: no command given")
     for text in (*spec.args, *spec.environment, spec.cwd, spec.hostname):

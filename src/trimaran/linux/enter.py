@@ -17,9 +17,8 @@ import msgspec
 from trimaran.errors import Denied, Unsupported
 from trimaran.linux import cgroups, ids, mounts, outer, syscalls
 from trimaran.linux.cgroups import Confinement
+from trimaran.linux.place import CAP_MKNOD, CAP_SYS_ADMIN, CAP_SYS_CHROOT, Place, has_capability, masks_on_proc
 
-_CAP_SYS_ADMIN = 21
-_CAP_MKNOD = 27
 _CGROUPS = "/sys/fs/cgroup"
 _HANDLERS = "/proc/sys/fs/binfmt_misc"
 
@@ -29,7 +28,8 @@ class Entered(msgspec.Struct, frozen=True):
 
     `rootless`: we are not root on the machine. `subuids`: more than one user exists inside, so RUN can act as root and
     others. `cgroups`: what is mounted at /sys/fs/cgroup. `confinement`: its `filtered()` says whether device access of
-    everything started here is filtered.
+    everything started here is filtered. `mount_namespace` is False where the place grants no namespace at all, and
+    `pid_namespace` where it grants none with a /proc of its own: `refusal` says what was refused.
     """
 
     rootless: bool
@@ -41,10 +41,22 @@ class Entered(msgspec.Struct, frozen=True):
     cgroups: Literal["none", "v2"]
     can_mknod: bool
     confinement: Confinement
+    mount_namespace: bool = True
+    refusal: str = ""
+
+    @property
+    def place(self) -> Place:
+        return Place(
+            mounts=self.mount_namespace,
+            processes=self.pid_namespace,
+            ids=self.subuids,
+            root=os.geteuid() == 0 and has_capability(CAP_SYS_CHROOT),
+            refusal=self.refusal,
+        )
 
 
-def describe() -> Entered:
-    """What this process has without entering anything: for tests and for who already is where it should be."""
+def describe(*, mount_namespace: bool = True, pid_namespace: bool | None = None, refusal: str = "") -> Entered:
+    """What this process has without entering anything: where nothing can be, and for tests."""
     users, groups = ids.current_maps()
     nested = mounts.in_user_namespace()
     return Entered(
@@ -52,26 +64,64 @@ def describe() -> Entered:
         user_namespace=nested,
         users=users,
         groups=groups,
-        subuids=sum(entry.length for entry in users) > 1,
-        pid_namespace=os.getpid() == 1,
+        subuids=ids.several(users),
+        pid_namespace=os.getpid() == 1 if pid_namespace is None else pid_namespace,
         cgroups="v2" if os.path.exists(f"{_CGROUPS}/cgroup.controllers") else "none",
-        can_mknod=not nested and has_capability(_CAP_MKNOD),
+        can_mknod=not nested and has_capability(CAP_MKNOD),
         confinement=Confinement.none(),
+        mount_namespace=mount_namespace,
+        refusal=refusal,
     )
 
 
-def has_capability(number: int) -> bool:
-    """Whether the capability is effective in this process."""
-    return bool(capabilities() >> number & 1)
+def foresee() -> Place:
+    """The place as `enter` would find it, tried in a child that ends at once. No thread may run; about 3 ms."""
+    root = os.geteuid() == 0
+    nested = mounts.in_user_namespace()
+    users, _ = _wanted_maps()
+    refusal = "" if root and has_capability(CAP_SYS_ADMIN) else _refused_in_child()
+    masks = () if refusal or (root and not nested and has_capability(CAP_SYS_ADMIN)) else masks_on_proc()
+    return Place(
+        mounts=not refusal,
+        processes=not refusal and not masks,
+        ids=not refusal and ids.several(users),
+        root=root and has_capability(CAP_SYS_CHROOT),
+        refusal=refusal or (_hidden(masks[0]) if masks else ""),
+    )
 
 
-def capabilities() -> int:
-    """The effective capabilities of this process, a bit per number."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as file:
-        for line in file:
-            if line.startswith("CapEff:"):
-                return int(line.split()[1], 16)
-    return 0
+def _refused_in_child() -> str:
+    """What is answered to whoever makes a user namespace and mounts in it, "" when nothing is refused."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        said = ""
+        try:
+            said = _try_namespaces()
+        finally:
+            os.write(writer, said.encode())
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        said = file.read().decode(errors="replace")
+    os.waitpid(pid, 0)
+    return said
+
+
+def _try_namespaces() -> str:
+    own_user, own_group = os.geteuid(), os.getegid()
+    what = "make user namespace"
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+        _write_single_map(own_user, own_group)
+        what = "mount in a user namespace"
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+    except OSError as error:
+        return f"{what}: {error.strerror}"
+    except Denied as error:
+        return error.message
+    return ""
 
 
 def enter(*, rootless: bool | None = None, terminal: bool = False, manner: outer.Manner = outer.WORK) -> Entered:
@@ -80,17 +130,20 @@ def enter(*, rootless: bool | None = None, terminal: bool = False, manner: outer
     `rootless` makes a user namespace too (default: unless we may mount as we are). `terminal` gives the inner process
     the foreground of the terminal, for programs that read it; else Ctrl-C reaches it through the outer one, once.
     `manner` says how signals that ask us to end are passed on.
-    Raises Denied or Unsupported where the machine forbids the namespaces. Costs about 4 ms. No thread may run yet.
+    Where the place grants no namespaces, or no /proc of their own, this process itself goes on without them and
+    `refusal` says why; Denied or Unsupported is raised for what is half granted. Costs about 4 ms. No thread may run.
     """
     rootful_user = os.geteuid() == 0
     if rootless is None:
-        rootless = not (rootful_user and has_capability(_CAP_SYS_ADMIN))
+        rootless = not (rootful_user and has_capability(CAP_SYS_ADMIN))
+    if rootless and (refusal := _make_user_namespace()):
+        return describe(mount_namespace=False, pid_namespace=False, refusal=refusal)
+    if (rootless or mounts.in_user_namespace()) and (masks := masks_on_proc()):
+        return _share_processes(_hidden(masks[0]))
     sys.stdout.flush()
     sys.stderr.flush()
     alive_read, alive_write = os.pipe()
     confinement = Confinement.pending() if not rootless else Confinement.none()
-    if rootless:
-        _make_user_namespace()
     _unshare(syscalls.CLONE_NEWPID, "PID")
     old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, outer.FORWARDED | {signal.SIGCHLD})
     pid = os.fork()
@@ -109,12 +162,24 @@ def enter(*, rootless: bool | None = None, terminal: bool = False, manner: outer
         user_namespace=rootless or mounts.in_user_namespace(),
         users=users,
         groups=groups,
-        subuids=sum(entry.length for entry in users) > 1,
+        subuids=ids.several(users),
         pid_namespace=True,
         cgroups=shown,
-        can_mknod=not rootless and has_capability(_CAP_MKNOD),
+        can_mknod=not rootless and has_capability(CAP_MKNOD),
         confinement=confinement,
     )
+
+
+def _hidden(mask: str) -> str:
+    return f"a /proc of its own is refused, since {mask} is hidden here"
+
+
+def _share_processes(refusal: str) -> Entered:
+    """Mounts of our own, but the processes of the place: there is no process 1 of ours that ends what we leave."""
+    _unshare(syscalls.CLONE_NEWNS, "mount")
+    syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
+    _show_cgroups(rootless=True)
+    return describe(pid_namespace=False, refusal=refusal)
 
 
 def _unshare(flags: int, kind: str) -> None:
@@ -164,6 +229,10 @@ def _make_mounts(*, rootless: bool) -> Literal["none", "v2"]:
             hint="inside a container, start that with `--security-opt systempaths=unconfined` (docker) or "
             "`--security-opt unmask=ALL` (podman); on Ubuntu 24.04 see `trimaran doctor` about AppArmor",
         ) from error
+    return _show_cgroups(rootless=rootless)
+
+
+def _show_cgroups(*, rootless: bool) -> Literal["none", "v2"]:
     if os.path.exists(f"{_CGROUPS}/cgroup.controllers"):
         return "v2"
     return "v2" if _show_cgroup2(rootless=rootless) else "none"
@@ -207,23 +276,25 @@ def _show_mount(fd: int | None, path: str) -> None:
         os.close(fd)
 
 
-def _make_user_namespace() -> None:
-    """A user namespace with root = who we are, and the subordinate ids where the machine has given us some."""
+def _make_user_namespace() -> str:
+    """A user namespace with root = who we are, and the subordinate ids where the machine has given us some.
+
+    What the kernel answers where it grants none; "" when it is made.
+    """
     users, groups = _wanted_maps()
-    several = sum(entry.length for entry in users) > 1
-    helpers = _map_writers(users, groups) if several else []
+    helpers = _map_writers(users, groups) if ids.several(users) else []
     own_user, own_group = os.geteuid(), os.getegid()
     try:
         syscalls.unshare(syscalls.CLONE_NEWUSER)
     except OSError as error:
-        raise Denied(
-            f"make user namespace: {error.strerror}",
-            hint="check the sysctls user.max_user_namespaces and kernel.unprivileged_userns_clone; in a container, its "
-            "seccomp profile",
-        ) from error
+        for _, write_end, _ in helpers:  # all of them first: the later children hold the ends of the earlier ones
+            os.close(write_end)
+        for _, _, pid in helpers:
+            os.waitpid(pid, 0)
+        return f"make user namespace: {error.strerror}"
     if not helpers:
         _write_single_map(own_user, own_group)
-        return
+        return ""
     for name, write_end, pid in helpers:
         os.write(write_end, b"1")
         os.close(write_end)
@@ -234,6 +305,7 @@ def _make_user_namespace() -> None:
                 hint="check that newuidmap and newgidmap are set-uid root and that /etc/subuid and /etc/subgid have "
                 "ranges for this account that overlap nobody else's",
             )
+    return ""
 
 
 def _wanted_maps() -> tuple[tuple[ids.IdRange, ...], tuple[ids.IdRange, ...]]:

@@ -63,6 +63,11 @@ def current_maps() -> tuple[tuple[IdRange, ...], tuple[IdRange, ...]]:
     return maps[0], maps[1]
 
 
+def several(users: tuple[IdRange, ...]) -> bool:
+    """Whether there are more users than one."""
+    return sum(entry.length for entry in users) > 1
+
+
 def is_mapped(maps: tuple[IdRange, ...], number: int) -> bool:
     """Whether the id exists inside."""
     return any(entry.inside <= number < entry.inside + entry.length for entry in maps)

@@ -42,6 +42,7 @@ class StepContext:
         self.sources = sources
         self._open_sandbox = sandbox
         self._sandbox: Sandbox | None = None
+        self._told = False
         self.slots = asyncio.Semaphore(slots)
         self._limits = limits
         self._limits_tried = False
@@ -62,7 +63,7 @@ class StepContext:
 
     @property
     def limits(self) -> Limits | None:
-        """Of each process; None where no control group can be made for them (`notice` says why)."""
+        """Of each process; None where no control group can be made for them (`notices` says why)."""
         if self._limits is not None and not self._limits_tried:
             from trimaran.errors import Unsupported
             from trimaran.linux.step_groups import step_group
@@ -76,10 +77,15 @@ class StepContext:
                 self._limits = None
         return self._limits
 
-    def notice(self) -> str:
-        """Why steps run without the limits asked for: told once per build."""
-        notice, self._notice = self._notice, ""
-        return notice
+    def notices(self) -> tuple[str, ...]:
+        """What a build says once of how its steps run here: in what, on what, without which limits asked for."""
+        limits, self._notice = self._notice, ""
+        if self._told:
+            return (limits,) if limits else ()
+        self._told = True
+        refusal = self.store.snapshots.refusal
+        copies = f"steps run on copies of their files, since overlayfs is refused here: {refusal}" if refusal else ""
+        return tuple(line for line in (self.sandbox.isolation.notice, copies, limits) if line)
 
     async def view(self, result: Result) -> View:
         """What of `result` can be read."""

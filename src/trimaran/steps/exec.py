@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
-from trimaran.errors import NotFound, StepFailed
+from trimaran.errors import Denied, NotFound, StepFailed, Unsupported
 from trimaran.events import Progress
 from trimaran.executor import stubs
 from trimaran.executor.examine import is_emulated
@@ -23,7 +23,7 @@ from trimaran.solver.protocols import KeyInput, Result
 from trimaran.steps.context import StepContext
 from trimaran.steps.identity import exec_op_identity
 from trimaran.steps.mounts import ROOT, hold_caches, is_shared_memory, prepare, reads, secret_reads
-from trimaran.steps.users import Identity, exec_identity
+from trimaran.steps.users import Identity, exec_identity, foreign_owner
 from trimaran.store.entries import EMPTY, EntryList
 from trimaran.store.rootfs import MountedRootfs, Rootfs
 
@@ -46,7 +46,9 @@ class ExecStep:
         self._name = vertex.hints.name
         self._platform: Platform = vertex.constraints.platform or context.host
         self._context = context
-        self.op = exec_op_identity(self._op, vertex.constraints.platform)
+        self._isolation = context.sandbox.isolation
+        weaker = "" if self._isolation.kind == "container" else self._isolation.kind
+        self.op = exec_op_identity(self._op, vertex.constraints.platform, weaker)
         self._is_cross = CROSS in vertex.hints.name.partition("]")[0]
         self.execution = ""
         context.sandbox.require(network=_NETWORK[self._op.network], security=_SECURITY[self._op.security])
@@ -70,16 +72,26 @@ class ExecStep:
     async def run(self, inputs: Sequence[Result], progress: Progress) -> tuple[Result, ...]:
         from trimaran.steps.staging import staged
 
+        self._isolation.require()
         root = self._root(inputs)
+        if self._isolation.only_root:
+            await self._require_root_owners(inputs)
         identity = await self._identity(root)
         store = self._context.store
         prepared = await prepare(self._op, inputs, self._context, progress)
+        if prepared.mounts and not self._isolation.mounts:
+            raise Unsupported(
+                f"run a process in a {self._isolation.kind}: RUN --mount needs a mount, which this place refuses",
+                hint="`trimaran doctor` says what would give steps a container",
+            )
         await store.roots.prepare(root, progress=progress)
         async with (
             hold_caches(prepared, self._context, f"exec {' '.join(self._op.meta.args)}") as caches,
             self._context.slots,
             store.roots.mount(root, writable=True) as mounted,
         ):
+            for notice in self._context.notices():
+                progress.warn(notice)
             self._examine(mounted.path)
             async with staged(prepared, caches, mounted.path, self._context) as mounts:
                 await self._execute(mounted, self.spec(identity, mounts, prepared.variables), progress)
@@ -102,6 +114,19 @@ class ExecStep:
         if user in ("", "root", "0", "0:0", "root:root"):
             return exec_identity(user, b"root:x:0:0:\n", await self._small(root, "etc/group"))
         return exec_identity(user, await self._small(root, "etc/passwd"), await self._small(root, "etc/group"))
+
+    async def _require_root_owners(self, inputs: Sequence[Result]) -> None:
+        """Where there is one user alone, what belongs to another cannot be shown as it is."""
+        for result in inputs:
+            if isinstance(result, Rootfs):
+                entry = foreign_owner(await self._context.store.roots.tree(result))
+                if entry is not None:
+                    raise Denied(
+                        f"run a process: /{entry.path} belongs to user {entry.uid} and group {entry.gid}, "
+                        f"and {self._isolation.why}",
+                        hint="give it some (`trimaran doctor` says how), or set TRIMARAN_SANDBOX=one-user: steps then "
+                        "see all files as root's, and owners they give are not kept",
+                    )
 
     async def _small(self, root: Rootfs, path: str) -> bytes:
         try:
@@ -128,11 +153,11 @@ class ExecStep:
             tail.extend(data.splitlines(keepends=True)[-_TAIL - 1 :])
             progress.log(data, stream)
 
-        _make_missing_folders(mounted.path, spec)
+        _make_missing_folders(mounted.path, spec, None if self._isolation.one_user else (spec.uid, spec.gid))
         with stubs.vanishing(mounted.path, (mount.target for mount in spec.mounts)):
             stubs.make(mounted.path, spec.mounts)
             exit_status = await self._context.sandbox.run(spec, mounted.path, output=output)
-        for warning in (self._context.sandbox.networks.warning, self._context.notice()):
+        for warning in (self._context.sandbox.networks.warning, *self._context.notices()):
             if warning:
                 progress.warn(warning)
         if exit_status.code not in (self._op.meta.valid_exit_codes or (0,)):
@@ -194,7 +219,7 @@ def _used(exit_status: Exit, limits: Limits | None) -> str:
     return f"{used}, of {limits.memory / 1e6:.0f} MB allowed" if limits and limits.memory else used
 
 
-def _make_missing_folders(rootfs: str, spec: ExecSpec) -> None:
+def _make_missing_folders(rootfs: str, spec: ExecSpec, owner: tuple[int, int] | None) -> None:
     """What runtimes make each in their own way: a missing WORKDIR of the base image belongs to who works in it.
 
     What is in the way the runtime will tell.
@@ -204,7 +229,7 @@ def _make_missing_folders(rootfs: str, spec: ExecSpec) -> None:
         with suppress(OSError):
             for mount_point in ("dev", "proc", "sys"):
                 paths.make_folders(root, mount_point, 0o755, (0, 0))
-            paths.make_folders(root, spec.cwd, 0o755, (spec.uid, spec.gid))
+            paths.make_folders(root, spec.cwd, 0o755, owner)
     finally:
         os.close(root)
 

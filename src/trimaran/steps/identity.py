@@ -24,9 +24,10 @@ from trimaran.graph.ops import (
 from trimaran.platforms import Platform
 
 
-def exec_op_identity(op: ExecOp, platform: Platform | None) -> Digest:
-    given = [platform.os, platform.architecture, platform.variant] if platform else []
-    return _digest(b"exec", comparable_exec(op), given)
+def exec_op_identity(op: ExecOp, platform: Platform | None, isolation: str = "") -> Digest:
+    """`isolation`: less than a container, in which a process may come to another result; "" for a container."""
+    where = [platform.os, platform.architecture, platform.variant] if platform else []
+    return _digest(b"exec", comparable_exec(op), [*where, isolation] if isolation else where)
 
 
 def comparable_exec(op: ExecOp) -> ExecOp:

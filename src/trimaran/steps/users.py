@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import msgspec
 
 from trimaran.errors import NotFound, UsageError
+from trimaran.store.entries import Entry
+from trimaran.store.tree import Tree
 
 HIGHEST_ID = (1 << 31) - 1
 
@@ -21,6 +23,11 @@ class Identity(msgspec.Struct, frozen=True):
     additional_gids: tuple[int, ...] = ()
     is_known: bool = True
     """Whether passwd has a line for the user."""
+
+
+def foreign_owner(tree: Tree) -> Entry | None:
+    """Something that belongs to anybody but root."""
+    return next((entry for layer in tree.layers for entry in layer if entry.uid or entry.gid), None)
 
 
 def exec_identity(text: str, passwd: bytes, group: bytes) -> Identity:

@@ -11,28 +11,53 @@ import os
 import stat
 
 from trimaran.errors import TrimaranError, Unavailable
+from trimaran.linux import place
 from trimaran.store.entries import BLOCK, CHARACTER, FIFO, FOLDER, SYMLINK, WHITEOUT, Entry
 from trimaran.store.failpoints import reached
 
+WHITEOUTS = ((0, 0), (0, 1))
+"""Numbers of the character devices that say "deleted": overlayfs's own, and one that may be made where the store itself
+lies on overlayfs, which refuses its own there. No driver has the number 0; layers that list such a device are refused.
+"""
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _TYPES = {CHARACTER: stat.S_IFCHR, BLOCK: stat.S_IFBLK, FIFO: stat.S_IFIFO}
 _REFUSED = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL})
 
 
+def is_whiteout(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and (os.major(status.st_rdev), os.minor(status.st_rdev)) in WHITEOUTS
+
+
+def make_whiteout(name: str, folder: int) -> None:
+    """Overlayfs's whiteout, which the kernel lets everybody make (since 5.8 also in user namespaces).
+
+    On overlayfs itself it is refused, and the second one is made, by whoever may make devices; it is for folders that
+    are copied, since none there can be stacked.
+    """
+    try:
+        os.mknod(name, stat.S_IFCHR, 0, dir_fd=folder)
+    except PermissionError:
+        os.mknod(name, stat.S_IFCHR, os.makedev(*WHITEOUTS[1]), dir_fd=folder)
+
+
 class Nodes:
     """Writes as one account into one file system; remembers what could not be made (`skipped`).
 
     The rule: a device node or an xattr that this machine or account may not set is left out and named in `skipped`
-    (the entry list still has it, so no blob loses it); an owner that can't be set is an error.
+    (the entry list still has it, so no blob loses it); an owner that can't be set is an error, unless this account can
+    give files to nobody: then all are its own, and snapshots of that form are never shown to others (folders.py). An
+    account that may not read everything can read these.
     """
 
-    __slots__ = ("_gid", "_opaque", "_uid", "skipped")
+    __slots__ = ("_gid", "_gives", "_opaque", "_reads_all", "_uid", "skipped")
 
     def __init__(self, *, user_xattrs: bool) -> None:
         """`user_xattrs`: overlay is mounted with `userxattr` (unprivileged), so its marks are `user.overlay.*`."""
         self._uid = os.geteuid()
         self._gid = os.getegid()
+        self._gives = place.gives_files()
+        self._reads_all = self._gives or place.has_capability(place.CAP_DAC_OVERRIDE)
         self._opaque = "user.overlay.opaque" if user_xattrs else "trusted.overlay.opaque"
         self.skipped: list[str] = []
 
@@ -45,7 +70,8 @@ class Nodes:
         """Owner, mode, xattrs and time of an open file or folder, in the order in which they don't undo each other."""
         if entry.uid != self._uid or entry.gid != self._gid or entry.kind == FOLDER:
             self._own(fd, entry)
-        os.fchmod(fd, entry.mode)
+        ours = 0 if self._reads_all else 0o700 if entry.kind == FOLDER else 0o400
+        os.fchmod(fd, entry.mode | ours)
         for name, value in entry.xattrs:
             try:
                 os.setxattr(fd, name, value)
@@ -56,6 +82,8 @@ class Nodes:
         os.utime(fd, ns=(entry.mtime, entry.mtime))
 
     def _own(self, fd: int, entry: Entry) -> None:
+        if not self._gives:
+            return
         try:
             os.fchown(fd, entry.uid, entry.gid)
         except OSError as error:
@@ -75,7 +103,12 @@ class Nodes:
     def other(self, folder: int, name: str, entry: Entry) -> None:
         """A symlink, device, FIFO or whiteout, with its metadata."""
         if entry.kind == WHITEOUT:
-            os.mknod(name, stat.S_IFCHR, 0, dir_fd=folder)
+            try:
+                make_whiteout(name, folder)
+            except PermissionError:
+                if self._reads_all:
+                    raise
+                self.skipped.append(entry.path)  # a folder that is only read, never stacked
             return
         if entry.kind == SYMLINK:
             os.symlink(entry.target, name, dir_fd=folder)
@@ -86,7 +119,8 @@ class Nodes:
                 self.skipped.append(entry.path)
                 return
         try:
-            os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
+            if self._gives:
+                os.chown(name, entry.uid, entry.gid, dir_fd=folder, follow_symlinks=False)
         except OSError as error:
             raise _owner_error(error, entry) from error
         if entry.kind != SYMLINK:

@@ -60,6 +60,10 @@ class Records:
         row = self._database.row("SELECT body FROM records WHERE key=?", (key,))
         return None if row is None else self._decode(key, row[0])
 
+    def has_processes(self) -> bool:
+        """Whether any process's result is remembered."""
+        return self._database.row("SELECT 1 FROM record_layers WHERE layer LIKE 'run-%' LIMIT 1", ()) is not None
+
     def nearest(self, op: Digest) -> CacheRecord | None:
         waiting = self._latest.get(op)
         if waiting is not None:

@@ -31,7 +31,7 @@ from trimaran.store.entries import (
     order,
 )
 from trimaran.store.extraction import Extraction
-from trimaran.store.nodes import Nodes
+from trimaran.store.nodes import WHITEOUTS, Nodes
 from trimaran.tar import header as tar
 from trimaran.tar import whiteouts
 from trimaran.tar.reader import Limits, Reader
@@ -318,7 +318,8 @@ def _entry(path: str, header: tar.Header) -> Entry:
     if not (0 <= header.uid <= _MAX_ID and 0 <= header.gid <= _MAX_ID):
         raise Corrupt(f"read layer: {header.name!r}: no such owner as {header.uid}:{header.gid}")
     device = kind in {CHARACTER, BLOCK}
-    if device and (header.major > 0xFFF or header.minor > 0xFFFFF or header.major == header.minor == 0):
+    numbers = (header.major, header.minor)
+    if device and (header.major > 0xFFF or header.minor > 0xFFFFF or numbers in WHITEOUTS):
         raise Corrupt(f"read layer: {header.name!r}: no such device as {header.major}:{header.minor}")
     if kind == SYMLINK and not 0 < len(header.link) < _MAX_PATH:
         raise Corrupt(f"read layer: {header.name!r}: a symlink of {len(header.link)} characters")

@@ -27,6 +27,7 @@ from trimaran.store.entries import (
     is_plain,
 )
 from trimaran.store.folder import Folder
+from trimaran.store.nodes import WHITEOUTS
 from trimaran.store.tree import Tree
 
 
@@ -47,7 +48,7 @@ def read_upper(cancel: Cancel, fd: int, *, user_xattrs: bool) -> EntryList:
 
 
 def _is_whiteout(entry: Entry) -> bool:
-    return entry.kind == CHARACTER and not entry.major and not entry.minor
+    return entry.kind == CHARACTER and (entry.major, entry.minor) in WHITEOUTS
 
 
 def _is_opaque(root: int, path: str, mark: str) -> bool:

@@ -49,6 +49,11 @@ class Snapshots(Protocol):
         ...
 
     @property
+    def refusal(self) -> str:
+        """Why overlay was refused; "" when it works, or nothing was mounted yet."""
+        ...
+
+    @property
     def folders(self) -> SnapshotFolders: ...
 
     @property

@@ -10,6 +10,7 @@ import os
 import sqlite3
 import time
 
+from trimaran.linux import place
 from trimaran.store.database import Database
 from trimaran.store.disk import disk_errors
 from trimaran.store.failpoints import reached
@@ -18,6 +19,18 @@ from trimaran.store.pins import Pins
 
 PLAIN = "plain"
 USER = "user"
+OWN = "own"
+BARE = "bare"
+
+
+def form(*, user_xattrs: bool) -> str:
+    """What folders written by this process are like; those of different forms do not mix.
+
+    `own`: all files are ours, since we can give them to nobody; `bare`: and their modes let us read them.
+    """
+    if place.gives_files():
+        return USER if user_xattrs else PLAIN
+    return OWN if place.has_capability(place.CAP_DAC_OVERRIDE) else BARE
 
 
 def boot_id() -> str:
@@ -29,7 +42,7 @@ def boot_id() -> str:
 
 
 class SnapshotFolders:
-    """`user_xattrs`: this process's overlay marks are `user.overlay.*`; folders of the two forms do not mix."""
+    """`user_xattrs`: this process's overlay marks are `user.overlay.*`."""
 
     def __init__(self, root: str, database: Database, pins: Pins, *, user_xattrs: bool) -> None:
         self._root = os.path.join(root, "snapshots")
@@ -38,7 +51,7 @@ class SnapshotFolders:
         self._pins = pins
         self._boot: str | None = None
         self.user_xattrs = user_xattrs
-        self._form = USER if user_xattrs else PLAIN
+        self._form = form(user_xattrs=user_xattrs)
 
     @property
     def boot(self) -> str:

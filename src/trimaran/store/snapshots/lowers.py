@@ -16,14 +16,11 @@ from typing import Self
 
 from trimaran.aio import Cancel
 from trimaran.store.entries import WHITEOUT, EntryList, parent
+from trimaran.store.nodes import is_whiteout, make_whiteout
 from trimaran.store.snapshots import RootStatus
 
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-def is_whiteout(status: os.stat_result) -> bool:
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def open_folder(root: int, path: str) -> int | None:
@@ -195,11 +192,6 @@ def mark_listed_whiteouts(root: int, entries: EntryList, *, user_xattrs: bool) -
                 mark_whiteouts(folder, user_xattrs=user_xattrs)
             finally:
                 os.close(folder)
-
-
-def make_whiteout(name: str, folder: int) -> None:
-    """A character device 0:0, which the kernel lets everybody make (since 5.8 also in user namespaces)."""
-    os.mknod(name, stat.S_IFCHR | 0o000, 0, dir_fd=folder)
 
 
 def is_unchanged(cancel: Cancel, upper: str, lowers: Sequence[str], root: RootStatus, *, user_xattrs: bool) -> bool:

@@ -7,8 +7,9 @@ import stat
 from collections.abc import Sequence
 
 from trimaran.aio import Cancel
+from trimaran.store.nodes import is_whiteout
 from trimaran.store.snapshots.folders import SnapshotFolders
-from trimaran.store.snapshots.lowers import Lowers, is_whiteout
+from trimaran.store.snapshots.lowers import Lowers
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

@@ -19,6 +19,7 @@ from trimaran.store.snapshots.lowers import explicit_deletions, is_unchanged
 
 class OverlaySnapshots:
     name = "overlay"
+    refusal = ""
 
     def __init__(self, folders: SnapshotFolders) -> None:
         self.folders = folders
