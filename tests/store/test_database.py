@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
 import threading
@@ -126,3 +127,28 @@ def test_two_processes_make_one_store(tmp_path):
     assert [process.wait() for process in many] == [0, 0, 0, 0]
     with open_store(str(tmp_path / "s"), readonly=True) as store:
         assert store.database.row("SELECT count(*) FROM memos") == (4,)
+
+
+def test_a_waiter_that_is_cancelled_takes_nothing_from_others(tmp_path):
+    """Its job is written all the same, and so are those of others in the same transaction and later ones."""
+    database = open_database(str(tmp_path), readonly=False)
+    gate = threading.Event()
+
+    def insert(name):
+        return lambda connection: connection.execute("INSERT INTO memos VALUES(?, '', '')", (name,))
+
+    async def main():
+        blocked = database.submit(lambda _: gate.wait(10))
+        given_up = asyncio.ensure_future(database.write(insert("given up")))
+        waiting = asyncio.ensure_future(database.write(insert("waiting")))
+        await asyncio.sleep(0.05)
+        given_up.cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(database.write(insert("later")), 10)
+        assert blocked.result()
+
+    asyncio.run(main())
+    assert {name for (name,) in database.query("SELECT stack FROM memos")} == {"given up", "waiting", "later"}
+    database.close()

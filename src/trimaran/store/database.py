@@ -60,6 +60,7 @@ class Database:
         if self.readonly:
             raise Denied(f'write store "{self.folder}": it was opened for reading')
         future: Future[T] = Future()
+        future.set_running_or_notify_cancel()  # who waits may be cancelled, what was submitted is written all the same
         with self._starting:
             if self._closed:
                 raise Conflict(f'write store "{self.folder}": it was closed')

@@ -27,6 +27,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Looked at, as the next two."""
     snapshots: int
     records: int
+    leftovers: int
+    """Folders of killed builds: no damage."""
     unknown_files: int
     """Files of steps that nobody had hashed before: from now on their damage would be seen, too."""
 
@@ -74,6 +76,7 @@ def _report(damages: list[Damage], repair: bool, looked: Looked) -> Report:
         blobs=looked.blobs,
         snapshots=looked.snapshots,
         records=looked.records,
+        leftovers=looked.leftovers,
         unknown_files=looked.unknown_files,
     )
 

@@ -81,6 +81,9 @@ def snapshots(cancel: Cancel, store: Store, looked: Looked) -> Iterator[Found]:
     for number, layer, synced, boot in rows:
         if not synced and boot != store.snapshots.folders.boot:
             continue  # a miss: the machine went down before it was durable
+        if not database.row("SELECT 1 FROM layers WHERE id=?", (layer,)):
+            looked.leftovers += 1
+            continue
         looked.snapshots += 1
         cause = _folder_cause(cancel, store, lists, number, LayerId(layer), looked)
         if cause and database.row("SELECT 1 FROM snapshots WHERE number=?", (number,)):
@@ -92,8 +95,6 @@ def _folder_cause(cancel: Cancel, store: Store, lists: LayerLists, number: int, 
     folder = os.path.join(store.root, "snapshots", str(number))
     if not os.path.isdir(folder):
         return "its folder is gone"
-    if not store.database.row("SELECT 1 FROM layers WHERE id=?", (layer,)):
-        return "there is no such layer"
     entries = lists.get(layer)
     if entries is None:
         return ""
