@@ -113,6 +113,7 @@ def test_call(context: Path, argv: tuple[str, ...], call: Call | None) -> None:
         (("--secret", "src=a", "."), "no id"),
         (("--secret", "id=a,src=b,env=C", "."), "both a file and a variable"),
         (("--secret", "id=a,typ=env", "."), "unknown key of a secret"),
+        (("--secret", "id=a,cache-key=sha256", "."), 'unknown cache-key "sha256"'),
         (("--secret", "id=a,type=pipe", "."), "pipe"),
         (("--ssh", "=x", "."), "no name or no path"),
         (("--allow", "security.insecur", "."), "unknown entitlement"),

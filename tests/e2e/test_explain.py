@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,30 @@ def test_a_record_without_its_layer_says_so(trimaran: Trimaran, bases: str, cont
     context.dockerfile("FROM alpine\nRUN echo made > /made\nRUN cat /made /made\n")
     said = build(trimaran, context, "--output=type=cacheonly")
     assert said["RUN echo made > /made"] == ["record found in the store but its blob is gone"]
+
+
+def test_a_shared_cache_without_its_blob_says_so(trimaran: Trimaran, bases: str, context: Context) -> None:
+    cache = context.folder.parent / "cache"
+    context.dockerfile("FROM alpine\nRUN echo made > /made\nRUN cat /made\n")
+    build(trimaran, context, f"--cache-to=type=local,dest={cache},mode=max", "--output=type=cacheonly")
+    (layer,) = [path for path in (cache / "blobs/sha256").iterdir() if b"made" in _unpacked(path)]
+    layer.unlink()
+    shutil.rmtree(trimaran.root)
+    context.dockerfile("FROM alpine\nRUN echo made > /made\nRUN cat /made /made\n")
+    said = build(trimaran, context, f"--cache-from=type=local,src={cache}")
+    assert list(said) == ["RUN echo made > /made"]
+    (why,) = said["RUN echo made > /made"]
+    assert re.fullmatch(rf"record found in .*{cache.name}.* but its blob is gone", why)
+    shutil.rmtree(trimaran.root)
+    context.dockerfile("FROM alpine\nRUN echo made > /made\nRUN cat /made\n")
+    build(trimaran, context, f"--cache-from=type=local,src={cache}", "--output=type=cacheonly", "--fail-on-miss")
+    steps = json.loads(trimaran("explain", "--json").stdout)["steps"]
+    assert [step["outcome"] for step in steps] == ["cached", "cached"], "a promise is a hit"
+
+
+def _unpacked(path: Path) -> bytes:
+    data = path.read_bytes()
+    return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else b""
 
 
 def test_explain_of_builds_and_between_builds(app: Trimaran, context: Context) -> None:

@@ -79,7 +79,7 @@ def test_only_the_latest_are_kept(tmp_path, monkeypatch):
             store.records.save(record(key))
         for key in keys:
             store.database.write_now(
-                lambda connection, key=key: tombstones.bury(connection, [key], Eviction(cause="rmi"))
+                lambda connection, key=key: tombstones.bury(connection, [key], Eviction(cause="fsck"))
             )
         assert [key for key in keys if tombstones.find(store.database, key)] == keys[-10:]
         assert store.database.row("SELECT count(*) FROM records") == (0,)

@@ -139,14 +139,16 @@ class ImportedCaches:
         """See `Links.root_links`: what a cache that is exported again has to say of what nobody had to make."""
         return self._links.root_links(frozenset().union(*matches))
 
-    def gone(self, part: str) -> None:
-        """A promised layer is not there: its promises are forgotten."""
+    def gone(self, part: str) -> str:
+        """A promised layer is not there: its promises are forgotten. Who promised it, the first time."""
         layer = LayerId(part)
         origin = self._origins.pop(layer, None)
         if origin is not None and layer not in self._gone:
             self._gone.add(layer)
             self._store.layers.forget_remote(layer)
             self._warn(f"record found in {origin} but its blob {self._causes.get(layer, _GONE)}")
+            return origin
+        return ""
 
 
 _GONE = "is gone"

@@ -22,8 +22,10 @@ def _secret(text: str) -> SecretSource:
     path = given.text("src") or given.text("source")
     given.text("source")
     variable = given.text("env")
-    in_key = given.choice("cache-key", ("", "hash"), "") == "hash"
+    in_key = given.text("cache-key")
     given.finish("a secret")
+    if in_key not in ("", "hash"):
+        raise UsageError(f'read --secret "{text}": unknown cache-key "{in_key}"', hint="known: hash")
     if not identifier:
         raise UsageError(f'read --secret "{text}": no id', hint="write --secret id=NAME,src=FILE or …,env=VARIABLE")
     if kind == "env" and not variable:
@@ -32,7 +34,7 @@ def _secret(text: str) -> SecretSource:
         path = identifier
     if path and variable:
         raise UsageError(f'read --secret "{text}": both a file and a variable', hint="give src=FILE or env=VARIABLE")
-    return SecretSource(identifier, path, variable, in_key)
+    return SecretSource(identifier, path, variable, in_key=bool(in_key))
 
 
 def agents(texts: Sequence[str]) -> tuple[AgentSource, ...]:

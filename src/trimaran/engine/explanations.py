@@ -43,7 +43,8 @@ def explained(root: str, record: BuildRecord) -> list[Explained]:
     misses, adopted = _told(os.path.join(root, "builds", record.build_id, "events.jsonl"))
     found = []
     for step in record.steps:
-        if not step.key and step.digest not in misses:
+        served = step.place and step.cached  # a shared cache has keys of its own
+        if not step.key and not served and step.digest not in misses:
             continue
         ran = "adopted" if step.digest in adopted else "ran"
         found.append(

@@ -59,8 +59,9 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
             return ""
         folders = dict(self.folders)
         context = self.frontend.context_url or folders.get("context", "")
-        inside, beside, folder = folders.get("dockerfile", "").partition(context)
-        return "\0".join([context, folder if beside and not inside else "", self.frontend.filename])
+        folder = folders.get("dockerfile", "")
+        below = folder.removeprefix(context) if context and folder.startswith(context) else ""
+        return f"{context}\0{below}\0{self.frontend.filename}"
 
     resources: Resources = Resources()
 

@@ -64,5 +64,5 @@ class Foresight:
         everything = {vertex.digest for vertex in reachable(edges, done)}
         return served, everything - needed - served.keys()
 
-    def gone(self, part: str) -> None:
-        self._shared.gone(part)
+    def gone(self, part: str) -> str:
+        return self._shared.gone(part)

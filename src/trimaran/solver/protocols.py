@@ -75,10 +75,9 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Eviction(msgspec.Struct, frozen=True, kw_only=True):
-    """Why records went: `prune` and `rmi` were asked for, `limit` and `age` are the settings', `fsck` found damage,
-    `lost` found no bytes."""
+    """Why records went: `prune` was asked for, `limit` and `age` are the settings', `fsck` and `lost` found damage."""
 
-    cause: Literal["prune", "rmi", "limit", "age", "fsck", "lost"]
+    cause: Literal["prune", "limit", "age", "fsck", "lost"]
     limit: int = 0
     """Bytes the store was to stay below; 0: there was no such limit."""
 
@@ -219,8 +218,8 @@ class SharedCache(Protocol):
         """Promises, one per output; None when there is none to be had."""
         ...
 
-    def gone(self, part: str) -> None:
-        """The part was looked for in vain: no promise with it is made again."""
+    def gone(self, part: str) -> str:
+        """The part was looked for in vain: no promise with it is made again. The cache's name, if it made one."""
         ...
 
 

@@ -280,8 +280,7 @@ class Solver:
         Raises when the same step's results vanish again and again: something else takes them away.
         """
         self._results.gone(gone.part)
-        if self._foresight is not None:
-            self._foresight.gone(gone.part)
+        promised = self._foresight.gone(gone.part) if self._foresight is not None else ""
         makers = {
             digest
             for digest, vertex in self._vertices.items()
@@ -296,7 +295,8 @@ class Solver:
             record = self._records.pop(digest, None)
             if record is not None and digest in makers:
                 self._index.drop(record.key)
-                self._broken[digest] = ""
+            if digest in makers and (promised or record is not None):
+                self._broken[digest] = promised
         self._vanished.update(makers)
         for maker in makers:
             if self._vanished[maker] > _RERUNS:

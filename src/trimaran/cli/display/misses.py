@@ -30,7 +30,6 @@ _NAMED = 3
 """Files named in a line."""
 _CAUSES = {
     "prune": "by `prune`",
-    "rmi": "by `rmi`",
     "age": "because nobody had used it for long",
     "fsck": "by `fsck`: it was damaged",
     "lost": "because its bytes were gone",
