@@ -48,6 +48,9 @@ def ask(folder, subrequest):
 
 def in_order(document):
     """What BuildKit tells of several variables of one word comes in any order; the words of errors are our own."""
+    if isinstance(document, dict):
+        for kind in ("secrets", "ssh"):
+            document.get(kind, []).sort(key=lambda one: one["name"])
     if isinstance(document, dict) and "warnings" in document:
         document["buildError"] = "buildError" in document
         (document["warnings"] or []).sort(

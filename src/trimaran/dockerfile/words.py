@@ -26,6 +26,9 @@ _SPACE = frozenset(SPACE)
 class ExpansionError(UsageError):
     """The text of a word is wrong, or it says so itself (`${v:?message}`)."""
 
+    unmatched: frozenset[str] = frozenset()
+    """Variables that were not set, as far as the text was read."""
+
 
 class Expanded(msgspec.Struct, frozen=True):
     value: str
@@ -66,7 +69,11 @@ class Expander:
 
     def expand(self, text: str, env: Mapping[str, str]) -> Expanded:
         scan = _Scan(self, text, env)
-        value, words = scan.until("", keep_escapes=self.keep_escapes, depth=0)
+        try:
+            value, words = scan.until("", keep_escapes=self.keep_escapes, depth=0)
+        except ExpansionError as error:
+            error.unmatched = frozenset(scan.unmatched)
+            raise
         return Expanded(value, tuple(words), frozenset(scan.matched), frozenset(scan.unmatched))
 
     def _is_plain(self, text: str) -> bool:

@@ -70,8 +70,8 @@ def _unmatched(expander: Expander, text: str, state: StageState) -> Iterator[fro
         return
     try:
         yield expander.expand(text, state.env).unmatched
-    except ExpansionError:
-        return  # the conversion says so
+    except ExpansionError as error:
+        yield error.unmatched  # what else is wrong the conversion says
 
 
 def _texts(item: Instruction, target: Target) -> Iterable[str]:
