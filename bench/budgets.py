@@ -38,6 +38,8 @@ BUDGETS = {
     ("files", "cold"): Budget(9.0, 0.3),
     ("files", "cached"): Budget(1.0, 0.4),
     ("files", "changed"): Budget(6.3, 0.4),
+    ("ignore", "cold"): Budget(1.3, 0.5),  # the figure is that of dockerd's BuildKit
+    ("ignore", "cached"): Budget(1.3, 0.5),
     ("gzip", "cold"): Budget(7.7, 0.25),
     ("zstd", "cold"): Budget(6.7),
     ("cross", "cold"): Budget(2.1),

@@ -46,6 +46,23 @@ def tree(folder: Path, count: int, mean: int = 4100) -> None:
         (home / f"file{number:06}.txt").write_bytes(b"%d\n" % number + pool[at : at + size])
 
 
+def ignored(folder: Path, count: int) -> list[str]:
+    """`count` small files; two hundred patterns that leave about one of 300."""
+    patterns = []
+    for number in range(count):
+        if number % 100 == 0:
+            home = folder / f"module{number // 5000:02}" / f"part{number // 100:04}"
+            home.mkdir(parents=True)
+        kind = "py" if number % 250 == 249 else ("o", "tmp", "log")[number % 3]
+        (home / f"file{number:06}.{kind}").write_bytes(b"%d\n" % number)
+    for number in range(count // 100):
+        if number % 100 and len(patterns) < 120:
+            patterns.append(f"module{number // 50:02}/part{number:04}")
+    patterns += ["**/*.o", "**/*.tmp", "**/*.log", "!**/keep.log", "*/*/.git", "**/__pycache__", "**/[a-c]*.bak"]
+    patterns += [f"**/cache{number:02}/**/*.x?" for number in range(200 - len(patterns))]
+    return patterns
+
+
 def big(folder: Path, mebibytes: int) -> None:
     """One layer's worth of data in eight files: half text, a quarter program code, a quarter noise."""
     share = mebibytes * MIB // 8

@@ -60,6 +60,11 @@ def _change_file(folder: Path, number: int) -> None:
     path.write_bytes(original + (b"\nchanged %d\n" % number if number else b""))
 
 
+def _ignore(folder: Path, registry: str, size: int) -> None:
+    (folder / ".dockerignore").write_text("\n".join(content.ignored(folder, size)) + "\n")
+    _dockerfile(folder, ["FROM scratch", "COPY . /"])
+
+
 def _big(folder: Path, registry: str, size: int) -> None:
     content.big(folder / "data", size)
     _dockerfile(folder, [f"FROM {registry}/busybox", "COPY data /srv/data"])
@@ -102,6 +107,7 @@ ALL = (
         phases=(COLD, CACHED, CHANGED),
         change=_change_file,
     ),
+    Workload("ignore", "50,000 files under 200 patterns of .dockerignore", _ignore, 50_000, "oci"),
     Workload("gzip", "512 MiB layer, gzip", _big, 512, "oci", phases=(COLD,), compression="gzip"),
     Workload("zstd", "512 MiB layer, zstd", _big, 512, "oci", phases=(COLD,), compression="zstd"),
     Workload("cross", "cross and emulated for four platforms, pushed", _cross, 1, "push", platforms=FOUR),
