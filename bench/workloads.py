@@ -60,7 +60,7 @@ def _change_file(folder: Path, number: int) -> None:
     path.write_bytes(original + (b"\nchanged %d\n" % number if number else b""))
 
 
-def _ignore(folder: Path, registry: str, size: int) -> None:
+def _ignore(folder: Path, _registry: str, size: int) -> None:
     (folder / ".dockerignore").write_text("\n".join(content.ignored(folder, size)) + "\n")
     _dockerfile(folder, ["FROM scratch", "COPY . /"])
 
