@@ -302,6 +302,26 @@ def test_foreign_program_is_named(box):
     assert "trimaran binfmt" in out
 
 
+def test_missing_interpreter_is_told(box):
+    path = box.rootfs / "bin" / "script"
+    path.write_text("#!/bin/nosuch\n")
+    path.chmod(0o755)
+    out = box(
+        """
+try: print(asyncio.run(run('/bin/script')))
+except TrimaranError as error: print(error.code, error, '|', error.hint)
+"""
+    )
+    assert out.startswith('127 start "/bin/script": exec /bin/script: no such file or directory | '), out
+    assert "the interpreter that its first line names" in out
+
+
+def test_program_may_speak_of_a_missing_file(box):
+    """Look-alikes: what a step prints is its own."""
+    assert box("print(sh('echo exec /x: no such file or directory >&2; exit 1')[0].code)") == "1\n"
+    assert box('print(sh(\'echo {\\"msg\\":\\"exec container process: fine\\"} >&2; exit 1\')[2])').startswith("{")
+
+
 def test_program_may_say_so_itself(box):
     """Look-alike: a step that prints such words and more is a failing step."""
     assert box("print(sh('echo trying; echo x: exec format error >&2; exit 1')[0].code)") == "1\n"

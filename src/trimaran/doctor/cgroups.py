@@ -44,4 +44,4 @@ def decide(facts: Facts, remedies: Remedies) -> Finding:
         return Finding(
             "cgroups", "warn", f"{kind}: runc without root may refuse to start, crun does not", remedies.install("crun")
         )
-    return Finding("cgroups", "ok", f"{kind}: steps run, but resource limits need version 2 alone")
+    return Finding("cgroups", "ok", f"{kind}: steps run, limits on them too where root builds")

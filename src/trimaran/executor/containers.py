@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import re
 import signal
 import stat
 import struct
@@ -84,7 +85,7 @@ class Containers:
                 code = await self._run_on_terminal(argv, heard, stdin, terminal, signals)
             else:
                 code = await self._run_on_pipes(argv, heard, stdin, signals)
-            if code and (message := _runtime_error(errors) or heard.refusal(code)):
+            if code and (message := _runtime_error(errors) or heard.refusal(code, spec.args[0])):
                 raise explain(self.name, message, spec)
             killed = 128 - code if code < 0 else code
             number = killed - 128 if 128 < killed < 128 + 65 else 0
@@ -155,8 +156,8 @@ async def _supervise(pid: int, signals: Signals) -> int:
 class _Heard:
     """Passes output on and keeps its beginning.
 
-    The kernel refuses a foreign program only after a runtime has shut its log, so both runtimes say so on the process's
-    own stderr and exit with 1.
+    The kernel refuses a program only after a runtime has shut its log, so both runtimes say so on the process's own
+    stderr and exit with 1: runc in words, which crun's line of JSON is turned into.
     """
 
     __slots__ = ("_begin", "_output")
@@ -166,14 +167,29 @@ class _Heard:
         self._begin = b""
 
     def __call__(self, stream: int, data: bytes) -> None:
+        if not self._begin and data.startswith(b'{"msg":"exec container process'):
+            data = _NOT_EXECUTED.sub(_in_words, data)
         if len(self._begin) < 4096:
             self._begin += data
         self._output(stream, data)
 
-    def refusal(self, code: int) -> str:
+    def refusal(self, code: int, program: str) -> str:
+        """What the kernel said of `program`; "" when it ran."""
         text = self._begin.decode(errors="replace").strip()
-        alone = len(text) < 4096 and "\n" not in text
-        return text if code == 1 and alone and text.lower().find("exec format error") > 0 else ""
+        if code != 1 or len(text) >= 4096 or "\n" in text:
+            return ""
+        is_missing = text.startswith(f"exec {program}: ") and text.endswith("no such file or directory")
+        return text if is_missing or text.lower().find("exec format error") > 0 else ""
+
+
+_NOT_EXECUTED = re.compile(
+    rb'\{"msg":"exec container process (?:\(missing dynamic library\?\) )?'
+    rb'`([^`"]*)`: ([^"]*)","level":"error",[^}]*\}'
+)
+
+
+def _in_words(found: re.Match[bytes]) -> bytes:
+    return b"exec " + found[1] + b": " + found[2].lower()
 
 
 class _Attachment:
@@ -299,6 +315,13 @@ def explain(name: str, message: str, spec: ExecSpec) -> TrimaranError:
         return Unsupported(
             f'start "{command}": the program is of another architecture: {message}',
             hint="register an emulator: trimaran binfmt --install all",
+        )
+    if message.startswith("exec ") and low.endswith("no such file or directory"):
+        return ContainerNotStarted(
+            f'start "{command}": {message}',
+            code=127,
+            hint="it is there, but what starts it is not: the interpreter that its first line names, or the loader "
+            "it was linked for (a program for glibc in an image with musl, or the other way round)",
         )
     if "rlimit" in low:
         return Denied(
