@@ -1,0 +1,90 @@
+"""What Trimaran itself needs for large builds: `PYTHONPATH=. python -m bench.memory PROGRAM [CASE...]` prints a table.
+
+The peak is that of the largest process of the command (ru_maxrss), steps of RUN not among them; processor time that of all
+its processes. Cases: a graph of 10,000 vertices, the same with its first step failing, a context of 200,000 files.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+STAGES, COPIES = 100, 99
+FILES = 200_000
+
+
+def graph(folder: Path, base: str) -> None:
+    """10,000 vertices in stages of 100, all of which the last one reads."""
+    lines = [f"FROM {base} AS base"]
+    if base != "scratch":
+        lines.append("RUN exit 3")
+    for stage in range(STAGES):
+        lines.append(f"FROM base AS s{stage}" if base != "scratch" else f"FROM scratch AS s{stage}")
+        lines += [f"COPY file /{stage}/{copy}" for copy in range(COPIES)]
+    lines.append("FROM scratch")
+    lines += [f"COPY --from=s{stage} /{stage} /{stage}" for stage in range(STAGES)]
+    (folder / "Dockerfile").write_text("\n".join(lines[0 if base != "scratch" else 1 :]) + "\n")
+    (folder / "file").write_text("one\n")
+
+
+def failing(folder: Path) -> None:
+    graph(folder, "busybox")
+
+
+def files(folder: Path) -> None:
+    for number in range(0, FILES, 1000):
+        below = folder / f"{number // 1000}"
+        below.mkdir()
+        for each in range(1000):
+            (below / f"{each}").write_bytes(b"%d" % (number + each))
+    (folder / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
+
+
+CASES: dict[str, tuple[Callable[[Path], None], int]] = {
+    "10,000 vertices": (lambda folder: graph(folder, "scratch"), 0),
+    "first of 10,000 fails": (failing, 1),
+    "200,000 files": (files, 0),
+}
+
+
+def run(program: str, context: Path, root: Path, expected: int) -> tuple[float, float, float]:
+    """(seconds, processor seconds, MB at the peak) of one build, measured in a process of its own."""
+    before = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        command = [program, "build", "--progress=plain", "-o", "type=cacheonly", str(context)]
+        with open(root.parent / "said", "wb") as said:
+            done = subprocess.run(command, env={**os.environ, "TRIMARAN_ROOT": str(root)}, stderr=said, check=False)
+        usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+        report = f"{usage.ru_utime + usage.ru_stime} {usage.ru_maxrss / 1000} {done.returncode}"
+        (root.parent / "report").write_text(report)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    processor, peak, code = map(float, (root.parent / "report").read_text().split())
+    if code not in {expected, 3 if expected else 0}:
+        raise SystemExit((root.parent / "said").read_text()[-2000:])
+    return time.monotonic() - before, processor, peak
+
+
+def main(program: str, wanted: list[str]) -> None:
+    print("| case | build | seconds | processor seconds | peak MB |\n|---|---|---|---|---|")
+    for name, (fill, expected) in CASES.items():
+        if wanted and name not in wanted:
+            continue
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+            context = Path(folder) / "context"
+            context.mkdir()
+            fill(context)
+            for which in ("first", "again"):
+                seconds, processor, peak = run(program, context, Path(folder) / "store", expected)
+                print(f"| {name} | {which} | {seconds:.1f} | {processor:.1f} | {peak:.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2:])
