@@ -1,7 +1,7 @@
-"""What Trimaran itself needs for large builds: `PYTHONPATH=. python -m bench.memory PROGRAM [CASE...]` prints a table.
+"""What Trimaran itself needs for large builds: `python -m bench.memory PROGRAM [CASE...]` prints a table.
 
-The peak is that of the largest process of the command (ru_maxrss), steps of RUN not among them; processor time that of all
-its processes. Cases: a graph of 10,000 vertices, the same with its first step failing, a context of 200,000 files.
+The peak is that of the largest process of the command (ru_maxrss); processor time that of all its processes. Cases: a
+graph of 10,000 vertices, the same with its first step failing, a context of 200,000 files.
 """
 
 from __future__ import annotations

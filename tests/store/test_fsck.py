@@ -153,6 +153,20 @@ def test_other_damage_to_files(root, what, spoil):
     again(root)
 
 
+def test_a_folder_that_became_a_link_is_damage_and_is_not_followed(root, tmp_path):
+    """However equal what it leads to: nothing outside of the store is looked at."""
+    many = next(os.path.dirname(path) for path in files(root, "snapshots") if path.endswith("/many/1"))
+    outside = tmp_path / "outside"
+    os.rename(many, outside)
+    os.symlink(outside, many)
+    for each in outside.iterdir():
+        os.chmod(each, 0)
+    (damage,) = check(root).damages
+    assert "'/many' is something else than it was" in damage.cause
+    check(root, repair=True)
+    assert len(list(outside.iterdir())) == 300, "nor is anything outside removed"
+
+
 COLUMNS = [
     ("blobs", "size", "blob"),
     ("blobs", "digest", "blob"),

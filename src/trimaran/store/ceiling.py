@@ -120,8 +120,10 @@ class Ceiling:
             return None
 
     def _write(self, used: int) -> None:
-        with suppress(OSError), open(self._path, "w", encoding="ascii") as file:  # without it the store is measured
-            file.write(str(used))
+        with suppress(OSError):  # without it the store is measured
+            fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with open(fd, "w", encoding="ascii") as file:
+                file.write(str(used))
 
     def settle(self, cancel: Cancel) -> int:
         """After a build, or before one that may write nothing: see to it that the store fits; bytes freed."""

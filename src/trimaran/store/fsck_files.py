@@ -6,10 +6,12 @@ import os
 import stat
 from collections.abc import Iterator
 from functools import partial
+from typing import Self
 
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
 from trimaran.errors import TrimaranError
+from trimaran.linux.paths import open_beneath
 from trimaran.store.committed import open_regular
 from trimaran.store.damage import AGAIN, Damage, Found, Looked, statement
 from trimaran.store.entries import BLOCK, CHARACTER, FIFO, FILE, FOLDER, HARDLINK, NANOSECONDS, SYMLINK, WHITEOUT, Entry
@@ -100,26 +102,57 @@ def _folder_cause(cancel: Cancel, store: Store, lists: LayerLists, number: int, 
         return ""
     own_times = not store.layers.is_rendered(layer)
     hashed: dict[str, Digest] = {}
-    for entry in entries:
-        cancel.check()
-        cause = _entry_cause(cancel, folder, entry, hashed, own_times=own_times)
-        if cause:
-            return f"{'/' + entry.path!r} {cause}"
+    with _Tree(folder) as tree:
+        for entry in entries:
+            cancel.check()
+            cause = _entry_cause(cancel, tree, entry, hashed, own_times=own_times)
+            if cause:
+                return f"{'/' + entry.path!r} {cause}"
     if hashed:
         looked.unknown_files += len(hashed)
         lists.fill(layer, hashed)
     return ""
 
 
-def _entry_cause(cancel: Cancel, folder: str, entry: Entry, hashed: dict[str, Digest], *, own_times: bool) -> str:
+class _Tree:
+    """A folder that strangers filled, looked at by descriptors: no symlink in it is followed."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._near, self._near_fd = "", os.dup(self._root)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._root)
+        os.close(self._near_fd)
+
+    def status(self, path: str) -> os.stat_result:
+        return os.stat(path.rpartition("/")[2] or ".", dir_fd=self._above(path), follow_symlinks=False)
+
+    def target(self, path: str) -> str:
+        return os.readlink(path.rpartition("/")[2], dir_fd=self._above(path))
+
+    def _above(self, path: str) -> int:
+        above = path.rpartition("/")[0]
+        if above != self._near:
+            fd = open_beneath(self._root, above, os.O_PATH | os.O_DIRECTORY) if above else os.dup(self._root)
+            os.close(self._near_fd)
+            self._near, self._near_fd = above, fd
+        return self._near_fd
+
+
+def _entry_cause(cancel: Cancel, tree: _Tree, entry: Entry, hashed: dict[str, Digest], *, own_times: bool) -> str:
     try:
-        status = os.lstat(os.path.join(folder, entry.path))
+        status = tree.status(entry.path)
     except OSError:
         return "" if entry.kind in {CHARACTER, BLOCK} else "is missing"  # devices may be none this account can make
     if stat.S_IFMT(status.st_mode) != _KINDS[entry.kind]:
         return "is something else than it was"
     if entry.kind in {WHITEOUT, SYMLINK} or not entry.path:
-        wrong = entry.kind == SYMLINK and os.readlink(os.path.join(folder, entry.path)) != entry.target
+        wrong = entry.kind == SYMLINK and tree.target(entry.path) != entry.target
         return "points elsewhere than it did" if wrong else ""
     unit = 1 if own_times else NANOSECONDS
     if (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) != (entry.mode, entry.uid, entry.gid):
@@ -131,7 +164,7 @@ def _entry_cause(cancel: Cancel, folder: str, entry: Entry, hashed: dict[str, Di
     if status.st_size != entry.size:
         return f"has {status.st_size} bytes instead of {entry.size}"
     try:
-        fd = open_regular(folder, entry.path)
+        fd = open_regular(tree.path, entry.path)
     except (OSError, TrimaranError) as error:
         return f"cannot be read: {error}"
     try:
