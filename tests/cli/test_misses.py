@@ -52,6 +52,7 @@ WORDS = {
     SecretChange("s"): "secret s changed",
     InputChange("rootfs 0"): "rootfs 0 changed",
     Evicted("limit", NOW - 3 * HOUR, 20_000_000_000): "evicted 3 hours ago by the 20.00GB limit",
+    Evicted("age", NOW - HOUR): "evicted about an hour ago because nobody had used it for long",
     Evicted("prune", NOW - 3 * HOUR): "evicted 3 hours ago by `prune`",
     Evicted("lost", NOW - 3 * HOUR): "evicted 3 hours ago because its bytes were gone",
     BytesGone("reg/cache:1"): "record found in reg/cache:1 but its blob is gone",

@@ -137,6 +137,17 @@ def test_a_record_without_its_layer_says_so(trimaran: Trimaran, bases: str, cont
     assert said["RUN echo made > /made"] == ["record found in the store but its blob is gone"]
 
 
+def test_what_fsck_dropped_says_so(trimaran: Trimaran, bases: str, context: Context) -> None:
+    context.dockerfile("FROM scratch\nCOPY f /\n")
+    context.write("f", "some bytes")
+    build(trimaran, context, "--output=type=cacheonly")
+    for path in (trimaran.root / "blobs/sha256").iterdir():
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
+    trimaran("fsck", "--repair", exit_code=None)
+    (said,) = build(trimaran, context, "--output=type=cacheonly")["COPY f /"]
+    assert re.fullmatch(r"evicted .* ago by `fsck`: it was damaged", said)
+
+
 def test_a_shared_cache_without_its_blob_says_so(trimaran: Trimaran, bases: str, context: Context) -> None:
     cache = context.folder.parent / "cache"
     context.dockerfile("FROM alpine\nRUN echo made > /made\nRUN cat /made\n")

@@ -173,5 +173,25 @@ def test_pages_live_as_long_as_a_record_or_layer_names_them(tmp_path, run):
         assert rows(store) == 0
 
 
+@pytest.mark.parametrize("damage", ["a page", "the top"])
+def test_a_damaged_list_is_made_again(tmp_path, run, damage):
+    entries = EntryList.of(Entry(f"f{n}", FILE, 0o644, size=1, digest=str(Digest.of(b"x"))) for n in range(500))
+    with open_store(str(tmp_path)) as store:
+        layer = run(store.layers.add(entries, {entry.path: Inline(b"x") for entry in entries}))
+        run(store.layers.settle([layer]))
+        run(store.sync())
+        if damage == "a page":
+            page, body = store.database.row("SELECT id, body FROM pages LIMIT 1")
+            store.database.execute("UPDATE pages SET body=? WHERE id=?", (body[:-9] + b"?" + body[-8:], page)).result()
+        else:
+            store.database.execute("UPDATE layers SET entries=x'78ff' WHERE id=?", (layer,)).result()
+    with open_store(str(tmp_path)) as store:
+        found = run(store.layers.entries(layer))
+        assert [entry.path for entry in found] == [entry.path for entry in entries]
+        run(store.layers.flush())
+    with open_store(str(tmp_path)) as store:
+        assert store.layers._rows.entries(layer) is not None, "it was written again"
+
+
 def test_pages_do_not_depend_on_who_made_them():
     assert pages.paged(tree(1000)) == pages.paged(EntryList(tuple(msgspec.structs.replace(e) for e in tree(1000))))

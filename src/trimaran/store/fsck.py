@@ -15,6 +15,7 @@ import msgspec
 
 from trimaran.aio import Cancel
 from trimaran.errors import Corrupt, NotFound
+from trimaran.solver.protocols import Eviction
 from trimaran.store.damage import Damage, Found, Looked
 from trimaran.store.database import open_database
 from trimaran.store.store import Store, open_store
@@ -65,7 +66,7 @@ def fsck(
             if repair and mend is not None:
                 mend()
         if repair:
-            store.collector.sweep(cancel)
+            store.collector.sweep(cancel, Eviction(cause="fsck"))
     return _report(damages, repair, looked)
 
 

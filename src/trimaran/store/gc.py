@@ -151,7 +151,7 @@ class Collector:
             with suppress(OSError):
                 os.unlink(os.path.join(self._root, "blobs", digest.algorithm, digest.hex))
 
-    def sweep(self, cancel: Cancel) -> None:
+    def sweep(self, cancel: Cancel, why: Eviction = _LOST) -> None:
         """Remove what crashes left: files without rows, rows without files, rows of layers that have no bytes."""
         trash: list[str] = []
         with guarded(os.path.join(self._root, "gc.lock"), exclusive=True):
@@ -159,7 +159,7 @@ class Collector:
             pins = live_pins(self._root)
             self._sweep_blob_files(cancel, pins)
             trash += self._sweep_snapshots(pins)
-            self._database.write_now(lambda connection: _sweep_layers(connection, pins))
+            self._database.write_now(lambda connection: _sweep_layers(connection, pins, why))
             self._database.write_now(sweep_pages)
         for path in trash:
             remove_tree(cancel, path)
@@ -218,7 +218,7 @@ def _delete_layer(connection: sqlite3.Connection, layer: str, why: Eviction, *, 
     return True
 
 
-def _sweep_layers(connection: sqlite3.Connection, pins: set[str]) -> None:
+def _sweep_layers(connection: sqlite3.Connection, pins: set[str], why: Eviction) -> None:
     """Layers that never got bytes, or lost them."""
     rows = connection.execute(
         "SELECT id FROM layers WHERE id NOT IN (SELECT layer FROM snapshots)"
@@ -226,5 +226,5 @@ def _sweep_layers(connection: sqlite3.Connection, pins: set[str]) -> None:
     ).fetchall()
     for (layer,) in rows:
         if f"layer:{layer}" not in pins:
-            _delete_layer(connection, layer, _LOST, keep_images=False)
+            _delete_layer(connection, layer, why, keep_images=False)
     connection.execute("DELETE FROM origins WHERE digest NOT IN (SELECT digest FROM layer_blobs)")

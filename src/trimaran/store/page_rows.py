@@ -6,20 +6,24 @@ import sqlite3
 from collections.abc import Collection, Iterable
 
 from trimaran.store.database import Database, marks
-from trimaran.store.pages import below, chunks
+from trimaran.store.pages import below, chunks, page_id
 
 
 def read_pages(database: Database, ids: Collection[bytes]) -> dict[bytes, bytes]:
-    """Bodies by id; what is gone is left out. About 3 µs each."""
+    """Bodies by id; what is gone, or not what was written, is left out. About 5 µs each."""
     found: dict[bytes, bytes] = {}
     for some in chunks(list(ids)):
         found.update(database.query(f"SELECT id, body FROM pages WHERE id IN ({marks(some)})", tuple(some)))  # noqa: S608
-    return found
+    return {page: body for page, body in found.items() if page_id(body) == page}
 
 
 def insert_pages(connection: sqlite3.Connection, pages: Iterable[tuple[bytes, bytes]]) -> None:
-    """In the transaction that writes what names them."""
-    connection.executemany("INSERT OR IGNORE INTO pages(id, body) VALUES(?,?)", pages)
+    """In the transaction that writes what names them. One that was damaged is written anew."""
+    connection.executemany(
+        "INSERT INTO pages(id, body) VALUES(?,?)"
+        " ON CONFLICT(id) DO UPDATE SET body=excluded.body WHERE body != excluded.body",
+        pages,
+    )
 
 
 def sweep_pages(connection: sqlite3.Connection) -> int:

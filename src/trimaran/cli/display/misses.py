@@ -96,6 +96,7 @@ def _files(reason: FilesChanged) -> str:
 
 def _evicted(reason: Evicted, now: int) -> str:
     ago = human_duration(max(now - reason.at, 0) / 1e9)
+    ago = ago[:1].lower() + ago[1:]
     if reason.cause == "limit":
         limit = f"the {progress_size(reason.limit)} limit" if reason.limit else "the limits of the settings"
         return f"evicted {ago} ago by {limit}"
