@@ -367,6 +367,7 @@ def merge(*states: State) -> State:
 
 def diff(lower: State, upper: State) -> State:
     """What makes `upper` out of `lower`: to be merged onto something else. Deletions are part of it."""
-    inputs: list[Edge] = []
-    op = ops.DiffOp(_input(inputs, lower.edge), _input(inputs, upper.edge))
+    # Two inputs even where they are one: BuildKit counts on it.
+    inputs = [state.edge for state in (lower, upper) if state.edge is not None]
+    op = ops.DiffOp(0 if lower.edge else ops.SCRATCH_INPUT, len(inputs) - 1 if upper.edge else ops.SCRATCH_INPUT)
     return scratch(upper.platform).with_vertex(op, inputs, Hints(name="diff", where=caller()), lower, upper)

@@ -55,6 +55,7 @@ class DiffStep:
         contents = await before.digests(found.alike), await after.digests(found.alike)
         changed = [path for path in found.alike if contents[0][path] != contents[1][path]]
         entries = [*found.entries, *(_entry(after.tree, path) for path in changed)]
+        entries += _other_names(entries, after.tree)
         files = [entry.path for entry in entries if entry.kind == FILE]
         digests, origins = await after.digests(files), await after.origins(files)
         listed = EntryList.of(_linked(_with_parents(entries, after.tree), after.tree, digests))
@@ -140,17 +141,39 @@ def _with_parents(entries: Sequence[Entry], upper: Tree) -> Iterator[Entry]:
             folder = folder.rpartition("/")[0]
 
 
+_Inode = tuple[int, str]
+"""A file itself: its layer and its first name there."""
+
+
+def _inode(tree: Tree, path: str) -> _Inode:
+    layer = tree.layer(path)
+    listed = tree.layers[layer].get(path)
+    return layer, listed.target if listed is not None and listed.kind == HARDLINK else path
+
+
+def _other_names(entries: Sequence[Entry], upper: Tree) -> list[Entry]:
+    """Further names of the files among `entries`: all of them are listed, so that they stay one file."""
+    listed = {entry.path for entry in entries}
+    inodes = {_inode(upper, entry.path) for entry in entries if entry.kind == FILE}
+    found = []
+    for layer in {layer for layer, _ in inodes}:
+        for entry in upper.layers[layer]:
+            for path in (entry.path, entry.target) if entry.kind == HARDLINK else ():
+                visible = path not in listed and upper.get(path) is not None
+                if visible and _inode(upper, path) == (layer, entry.target) and (layer, entry.target) in inodes:
+                    listed.add(path)
+                    found.append(_entry(upper, path))
+    return found
+
+
 def _linked(entries: Iterator[Entry], upper: Tree, digests: Mapping[str, str]) -> Iterator[Entry]:
     """Files with the digests of their contents; those that are one file of `upper` stay one here."""
-    first_names: dict[tuple[int, str], str] = {}
+    first_names: dict[_Inode, str] = {}
     for entry in sorted(entries, key=lambda entry: order(entry.path)):
         if entry.kind != FILE:
             yield entry
             continue
-        layer = upper.layer(entry.path)
-        listed = upper.layers[layer].get(entry.path)
-        inode = layer, listed.target if listed is not None and listed.kind == HARDLINK else entry.path
-        first = first_names.setdefault(inode, entry.path)
+        first = first_names.setdefault(_inode(upper, entry.path), entry.path)
         if first == entry.path:
             yield msgspec.structs.replace(entry, digest=digests[entry.path])
         else:
