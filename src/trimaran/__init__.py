@@ -38,14 +38,14 @@ if TYPE_CHECKING:
         UsageError,
     )
     from trimaran.events import LogEvent, MissEvent, StatusEvent, VertexEvent, WarningEvent
-    from trimaran.library.build import build, build_async
+    from trimaran.library.build import build, build_async, from_dockerfile, from_dockerfile_async
     from trimaran.linux.limits import Limits
     from trimaran.platforms import Platform
 
 __version__ = "0.1.0"
 
 _PLACES = {
-    "trimaran.library.build": ("build", "build_async"),
+    "trimaran.library.build": ("build", "build_async", "from_dockerfile", "from_dockerfile_async"),
     "trimaran.builders.options": (
         "Annotation",
         "BuildResult",
@@ -113,6 +113,8 @@ __all__ = [
     "__version__",
     "build",
     "build_async",
+    "from_dockerfile",
+    "from_dockerfile_async",
     "graph",
 ]
 

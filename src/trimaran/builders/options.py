@@ -50,7 +50,7 @@ class Call(msgspec.Struct, frozen=True):
 
     name: str
     format: str = ""
-    """`json`, or "" for text."""
+    """`json`, or "" for text; of a graph also `dot`."""
     ignore_status: bool = False
     """Exit with 0 whatever a check finds."""
 
@@ -147,7 +147,9 @@ class BuildResult(msgspec.Struct, frozen=True, kw_only=True):
     """Names under which the image now is in the store."""
     log_folder: str = ""
     answer: tuple[tuple[str, bytes], ...] = ()
-    """To `BuildOptions.call`: `result.json`, `result.txt` and, of a check, `result.statuscode`."""
+    """To `BuildOptions.call`: `result.json`, `result.txt`, and what only some answers have."""
+    folders: tuple[tuple[str, str], ...] = ()
+    """Those that the graphs of an answer read."""
 
 
 __all__ = [

@@ -50,7 +50,9 @@ async def build(
         outcome = await embedded.build(request, sink, docker, environment, secrets)
         if options.lock and not options.locked:
             lockfile.write(options.lock, outcome.lock)
-        return build_result(outcome)
+        result = build_result(outcome)
+        is_graph = options.call is not None and options.call.name == "graph"
+        return msgspec.structs.replace(result, folders=inputs.folders) if is_graph else result
 
 
 def _is_docker_build(options: BuildOptions) -> bool:

@@ -40,7 +40,7 @@ FLAGS = (
         kind="stringArray",
         help='Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir")',
     ),
-    Flag(name="call", help='Set method for evaluating build ("check", "outline", "targets")', default="build"),
+    Flag(name="call", help='Set method for evaluating build ("check", "outline", "targets", "graph")', default="build"),
     Flag(name="cgroup-parent", help='Set the parent cgroup for the "RUN" instructions during build'),
     Flag(name="check", kind="bool", help='Shorthand for "--call=check"'),
     Flag(name="cpus", help="Processors that each RUN step may use (such as 1.5)"),

@@ -28,6 +28,7 @@ from trimaran.graph.ops import HostIP, Ulimit
 from trimaran.spelling import unknown
 
 _ULIMITS = ("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio")
+GRAPH_FORMATS = ("", "text", "dot", "json")
 ULIMIT_NAMES = (*_ULIMITS, "rttime", "sigpending", "stack")
 
 
@@ -150,7 +151,7 @@ REFUSED_VARIABLES = {
 
 
 def _call(values: Values) -> Call | None:
-    """`--call NAME[,format=json][,ignorestatus=BOOL]`; `--check` is `--call=check`, which asks for the lint."""
+    """`--call NAME[,format=FORMAT][,ignorestatus=BOOL]`; `--check` is `--call=check`, which asks for the lint."""
     text = values.text("call")
     if values.boolean("check"):
         if values.given("call") and text not in {"check", "build"}:
@@ -171,6 +172,9 @@ def _call(values: Values) -> Call | None:
         ignored = parse_bool(found["ignorestatus"])
     except ValueError:
         raise UsageError(f"invalid --call print option: ignorestatus={found['ignorestatus']}") from None
+    if name == "graph" and found["format"] not in GRAPH_FORMATS:
+        message, hint = unknown("format of --call=graph", found["format"], GRAPH_FORMATS[1:])
+        raise UsageError(message, hint=hint)
     return Call("lint" if name == "check" else name, found["format"], ignored)
 
 

@@ -25,6 +25,8 @@ def shown(answer: Mapping[str, bytes], call: Call) -> tuple[str, str, int]:
         code = 1
     elif call.ignore_status:
         code = 0
+    if call.name == "graph" and call.format in {"dot", "json"}:
+        return answer[f"result.{call.format}"].decode(), error, code
     return (document + "\n" if call.format == "json" else text), error, code
 
 

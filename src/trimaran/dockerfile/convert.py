@@ -33,7 +33,7 @@ async def convert(request: FrontendRequest, bridge: Bridge) -> FrontendResult:
     graphs, ignore = await stage_graphs(request, loaded, bridge, linter(loaded, request, bridge))
     metadata = ((IGNORE_NAME, ignore.filename.encode()), (IGNORE_DATA, ignore.source))
     return FrontendResult(
-        built=tuple(_built(graph) for graph in graphs),
+        built=tuple(built_of(graph) for graph in graphs),
         epoch=graphs[0].target.epoch,
         metadata=metadata if ignore.lines else (),
     )
@@ -59,7 +59,8 @@ def linter(loaded: Loaded, request: FrontendRequest, bridge: Bridge | None) -> L
     return Linter(options, report)
 
 
-def _built(graph: StageGraph) -> Built:
+def built_of(graph: StageGraph) -> Built:
+    """A platform's result, with what was asked for beside the Dockerfile worked in."""
     goal, target = graph.goal, graph.target
     if target.request.labels:
         goal.image.run.labels = {**(goal.image.run.labels or {}), **dict(target.request.labels)}

@@ -1,12 +1,14 @@
-"""Questions about a Dockerfile (reference §3.9): check, outline, targets, and which questions there are."""
+"""Questions about a Dockerfile (reference §3.9): check, outline, targets, graph, and which there are."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
+
 from trimaran.dockerfile.contexts import Loaded, load_dockerfile
-from trimaran.dockerfile.convert import linter
+from trimaran.dockerfile.convert import built_of, linter
 from trimaran.dockerfile.graphs import stage_graphs
 from trimaran.dockerfile.lint.linter import Linter
 from trimaran.dockerfile.lint.options import CheckOptions
@@ -16,7 +18,7 @@ from trimaran.dockerfile.reports import json_text, lint_document, lint_text, loc
 from trimaran.dockerfile.stages import program
 from trimaran.dockerfile.syntax import check_syntax
 from trimaran.errors import Cancelled, Location, TrimaranError, Unsupported
-from trimaran.graph.frontend import Bridge, FrontendRequest, FrontendResult
+from trimaran.graph.frontend import Bridge, FrontendRequest, FrontendResult, GraphInput
 from trimaran.spelling import nearest
 
 VERSION = "1.0.0"
@@ -88,9 +90,29 @@ async def _targets(_request: FrontendRequest, loaded: Loaded, _bridge: Bridge) -
     return _result(json_text(document), table(rows, 1))
 
 
-LINT, OUTLINE, TARGETS = "frontend.lint", "frontend.outline", "frontend.targets"
+async def _graph(request: FrontendRequest, loaded: Loaded, bridge: Bridge) -> FrontendResult:
+    """What a build would do, for people, for Graphviz and for programs; and the graphs themselves."""
+    from trimaran.graph.llb import encode_definition
+    from trimaran.graph.show import show
+
+    graphs, _ = await stage_graphs(request, loaded, bridge, linter(loaded, request, None))
+    built = [built_of(graph) for graph in graphs]
+    goals = [(str(one.platform), one.edge) for one in built if one.edge is not None]
+    inputs = [
+        GraphInput(
+            platform=one.platform,
+            definition=encode_definition(one.edge) if one.edge is not None else b"",
+            base_config=one.config,
+        )
+        for one in built
+    ]
+    more = (("result.dot", show(goals, "dot").encode()), ("result.graphs", msgspec.msgpack.encode(inputs)))
+    return _result(show(goals, "json").encode(), show(goals, "text"), *more)
+
+
+LINT, OUTLINE, TARGETS, GRAPH = "frontend.lint", "frontend.outline", "frontend.targets", "frontend.graph"
 DESCRIBE = "frontend.subrequests.describe"
-_ANSWERS: dict[str, Answer] = {LINT: _lint, OUTLINE: _outline, TARGETS: _targets}
+_ANSWERS: dict[str, Answer] = {LINT: _lint, OUTLINE: _outline, TARGETS: _targets, GRAPH: _graph}
 
 
 def _description(name: str, text: str, options: list[dict[str, str]] | None) -> dict[str, Any]:

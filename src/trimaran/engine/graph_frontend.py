@@ -34,8 +34,9 @@ async def build_graphs(request: FrontendRequest, bridge: Bridge) -> FrontendResu
     """`graph.frontend.Frontend`: one Built for each of `request.graphs`."""
     goals = [_decoded(graph, request) for graph in request.graphs]
     vertices = {vertex.digest: vertex for goal in goals for vertex in in_order(goal)}
-    images = _images(goals, vertices.values())
-    raws = await aio.all_of([_config(vertex, bridge) for vertex in images])
+    silent = [goal for graph, goal in zip(request.graphs, goals, strict=True) if not graph.base_config]
+    images = _images(silent, vertices.values())
+    raws = await aio.all_of([_config(vertex, request, bridge) for vertex in images])
     configs = dict(zip([vertex.digest for vertex in images], raws, strict=True))
     made = _rebuilt(vertices.values(), configs, request)
     built = []
@@ -94,12 +95,13 @@ def _images(goals: Iterable[Edge], vertices: Iterable[Vertex]) -> list[Vertex]:
     return list({vertex.digest: vertex for vertex in below if vertex is not None}.values())
 
 
-async def _config(vertex: Vertex, bridge: Bridge) -> bytes:
+async def _config(vertex: Vertex, request: FrontendRequest, bridge: Bridge) -> bytes:
     assert isinstance(vertex.op, SourceOp)
     reference = vertex.op.identifier.removeprefix(_IMAGE)
     platform = vertex.constraints.platform
     assert platform is not None
-    mode = dict(vertex.op.attrs).get(_MODE, "default")
+    own = dict(vertex.op.attrs).get(_MODE, "default")
+    mode = own if request.resolve_mode == "default" else request.resolve_mode
     name = f"[internal] load metadata for {reference}"
     found = await bridge.resolve_image(reference, platform, name=name, resolve_mode=mode)
     return found.config
