@@ -122,7 +122,7 @@ assert all(step.cached for step in again.steps if step.name.startswith("[") and 
 print(state, end="")
 more = asyncio.run(trimaran.from_dockerfile_async(".", target="final", platform="linux/arm64", build_args={"WORD": "x"}))
 print(more.platform, more.cwd, more.environment["WORD"])
-further = trimaran.build(state.run("test $WORD = said && test $PWD = /work && echo fine > fine"))
+further = trimaran.build(state.run("test $WORD = said && test $PWD = /work && test $(id -u) = 7"))
 print(len(further.steps) > len(again.steps))
 """
 

@@ -40,5 +40,8 @@ def cases(image: str) -> Iterator[tuple[str, graph.State]]:
     yield "diff to nothing", graph.merge(files, graph.diff(left, graph.scratch("linux/amd64")))
     yield "diff of equal states", graph.merge(files, graph.diff(left, left))
     yield "diff of files", graph.merge(files, graph.diff(files, other))
-    yield "deletion where nothing is", graph.merge(other, graph.diff(files, files.rm("/x/b")))
+    yield (
+        "deletion where nothing is",
+        graph.merge(graph.scratch("linux/amd64").mkfile("/y", "1"), graph.diff(files, files.rm("/x/b"))),
+    )
     yield "run on a merge", graph.merge(left, graph.diff(left, change), right).run("ls -R /d > /list; rm /d/two")
