@@ -54,6 +54,7 @@ SAME: list[tuple[list[str], dict[str, Any]]] = [
     (["--add-host", "a:1.2.3.4", "--add-host", "a:[::1]"], {"add_hosts": {"a": ["1.2.3.4", "[::1]"]}}),
     (["--lock", "x", "--locked", "--offline"], {"lock": Path("x"), "locked": True, "offline": True}),
     (["--context-mode", "git", "--fail-on-miss=a"], {"context_mode": "git", "fail_on_miss": "a"}),
+    (["--reproducible"], {"reproducible": True}),
     (
         ["--jobs", "3", "--resource", "memory=2g"],
         {"resources": Resources(jobs=3, limits=Limits(memory=2 << 30))},

@@ -12,6 +12,7 @@ import msgspec
 
 from trimaran import aio
 from trimaran.digest import Digest
+from trimaran.dockerfile.arguments import epoch
 from trimaran.errors import UsageError
 from trimaran.graph.frontend import Bridge, Built, FrontendRequest, FrontendResult, GraphInput
 from trimaran.graph.llb import decode_definition, in_order
@@ -46,7 +47,7 @@ async def build_graphs(request: FrontendRequest, bridge: Bridge) -> FrontendResu
         config = _image(graph, goal, raw, request)
         edge = Edge(made[goal.vertex.digest], goal.index)
         built.append(Built(platform=graph.platform, edge=edge, config=image_config.encode(config), base_config=raw))
-    return FrontendResult(built=tuple(built))
+    return FrontendResult(built=tuple(built), epoch=epoch(request, {}))
 
 
 def _decoded(graph: GraphInput, request: FrontendRequest) -> Edge:

@@ -74,6 +74,8 @@ class BuildKeywords(TypedDict, total=False):
     """What the lock (else `trimaran.lock`) does not name is an error, and the file stays as it is."""
     offline: bool
     context_mode: ContextMode
+    reproducible: bool
+    """The same digest on any day and machine."""
     fail_on_miss: Words
     """Stages in which no step may run: all has to be cached; `*` is any."""
     network: Literal["", "default", "none", "host"]
