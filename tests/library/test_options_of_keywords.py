@@ -20,6 +20,7 @@ from trimaran.builders.options import (
     TarOutput,
     Ulimit,
 )
+from trimaran.caches.options import InlineExport, LocalImport
 from trimaran.cli.build_flags import COMMAND
 from trimaran.cli.build_options import build_options as options_of_flags
 from trimaran.cli.options import parse
@@ -54,6 +55,10 @@ SAME: list[tuple[list[str], dict[str, Any]]] = [
     (["--add-host", "a:1.2.3.4", "--add-host", "a:[::1]"], {"add_hosts": {"a": ["1.2.3.4", "[::1]"]}}),
     (["--lock", "x", "--locked", "--offline"], {"lock": Path("x"), "locked": True, "offline": True}),
     (["--context-mode", "git", "--fail-on-miss=a"], {"context_mode": "git", "fail_on_miss": "a"}),
+    (
+        ["--cache-from", "type=local,src=/a", "--cache-to", "type=inline"],
+        {"cache_from": [LocalImport(src="/a")], "cache_to": [InlineExport()]},
+    ),
     (["--reproducible"], {"reproducible": True}),
     (
         ["--jobs", "3", "--resource", "memory=2g"],

@@ -31,11 +31,11 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     session_token: str = ""
 
 
-class RegistryImport(msgspec.Struct, frozen=True):
+class RegistryImport(msgspec.Struct, frozen=True, tag=True):
     ref: str
 
 
-class LocalImport(msgspec.Struct, frozen=True, kw_only=True):
+class LocalImport(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """`digest` wins over `tag`."""
 
     src: str
@@ -43,7 +43,7 @@ class LocalImport(msgspec.Struct, frozen=True, kw_only=True):
     digest: str = ""
 
 
-class S3Import(msgspec.Struct, frozen=True, kw_only=True):
+class S3Import(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     bucket: Bucket
     name: str = "buildkit"
 
@@ -69,12 +69,12 @@ class ManifestOptions(ExportOptions, frozen=True, kw_only=True):
     oci_media_types: bool = True
 
 
-class RegistryExport(ManifestOptions, frozen=True, kw_only=True):
+class RegistryExport(ManifestOptions, frozen=True, kw_only=True, tag=True):
     ref: str
     insecure: bool = False
 
 
-class LocalExport(ManifestOptions, frozen=True, kw_only=True):
+class LocalExport(ManifestOptions, frozen=True, kw_only=True, tag=True):
     """`reset`: what the folder had before goes."""
 
     dest: str
@@ -82,13 +82,13 @@ class LocalExport(ManifestOptions, frozen=True, kw_only=True):
     reset: bool = False
 
 
-class S3Export(ExportOptions, frozen=True, kw_only=True):
+class S3Export(ExportOptions, frozen=True, kw_only=True, tag=True):
     bucket: Bucket
     names: tuple[str, ...] = ("buildkit",)
     upload_parallelism: int = 4
 
 
-class InlineExport(msgspec.Struct, frozen=True):
+class InlineExport(msgspec.Struct, frozen=True, tag=True):
     """In the config of every image that is exported."""
 
 

@@ -19,6 +19,8 @@ from trimaran.builders.options import (
     Annotation,
     BuildContext,
     BuildOptions,
+    CacheExport,
+    CacheImport,
     ContextMode,
     HostIP,
     Output,
@@ -65,6 +67,8 @@ class BuildKeywords(TypedDict, total=False):
     """Bytes are the secret itself, a path is the file that holds it."""
     ssh: Mapping[str, Sequence[Path]] | Words
     """Ids, each with a socket or key files; with none it is the agent of $SSH_AUTH_SOCK."""
+    cache_from: Sequence[CacheImport]
+    cache_to: Sequence[CacheExport]
     no_cache: bool
     no_cache_filter: Words
     pull: bool
@@ -244,5 +248,7 @@ _READERS: dict[str, Any] = {
     "add_hosts": _hosts,
     "allow": lambda value: tuple(checks.check_entitlement(word) for word in _words(value)),
     "ulimits": tuple,
+    "cache_from": tuple,
+    "cache_to": tuple,
 }
 """Keywords whose values are written otherwise in Python than in `BuildOptions`."""
