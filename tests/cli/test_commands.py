@@ -17,7 +17,7 @@ from trimaran.cli.run import read as read_run
 from trimaran.cli.template import Template
 from trimaran.cli.units import human_duration
 from trimaran.digest import Digest
-from trimaran.engine.history import BuildRecord
+from trimaran.engine.history import BuildRecord, choose
 from trimaran.engine.images import ListedImage
 from trimaran.engine.request import StepRecord
 from trimaran.errors import NotFound, UsageError
@@ -108,14 +108,14 @@ STEPS = (
 
 def test_logs_choose_a_build() -> None:
     records = [record("bbbb"), record("aaaa")]
-    assert logs.choose(records, "").build_id == "bbbb"
-    assert logs.choose(records, "^1").build_id == "aaaa"
-    assert logs.choose(records, "trimaran/trimaran0/aa").build_id == "aaaa"
+    assert choose(records, "").build_id == "bbbb"
+    assert choose(records, "^1").build_id == "aaaa"
+    assert choose(records, "trimaran/trimaran0/aa").build_id == "aaaa"
     for text in ("^2", "cccc"):
         with pytest.raises(NotFound):
-            logs.choose(records, text)
+            choose(records, text)
     with pytest.raises(NotFound, match="none has finished"):
-        logs.choose([], "")
+        choose([], "")
 
 
 def test_logs_choose_steps() -> None:

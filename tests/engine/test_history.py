@@ -4,6 +4,7 @@ import os
 import time
 from contextlib import suppress
 
+import msgspec
 import pytest
 
 from trimaran.digest import Digest
@@ -66,3 +67,42 @@ def test_the_old_go(tmp_path):
     os.utime(old.folder, (0, time.time() - 100))
     forget(f"{tmp_path}/builds", HistorySettings(max_age=50))
     assert builds(str(tmp_path)) == []
+
+
+def test_what_an_image_was_made_from_is_kept_without_what_may_be_secret(tmp_path):
+    """Any request can be read back: every kind of output and cache is one that messages can tell from the others."""
+    from trimaran.caches.options import LocalImport
+    from trimaran.digest import Digest
+    from trimaran.engine.history import MadeImage, made_image
+    from trimaran.engine.request import BuildOutcome, BuildRequest
+    from trimaran.exporters.options import CacheOnlyOutput, DockerOutput, ImageOutput, LocalOutput, OciOutput, TarOutput
+    from trimaran.graph.frontend import FrontendRequest
+    from trimaran.oci.descriptor import Descriptor
+    from trimaran.platforms import default
+    from trimaran.settings import HistorySettings
+    from trimaran.sources.given import SecretSource
+
+    outputs = (
+        ImageOutput(),
+        OciOutput(dest="x"),
+        DockerOutput(),
+        LocalOutput(dest="y"),
+        TarOutput(dest="-"),
+        CacheOnlyOutput(),
+    )
+    root = Descriptor(media_type="m", digest=Digest.of(b"x"), size=1)
+    frontend = FrontendRequest(filename="Dockerfile", build_platform=default(), build_args=(("A", "1"),))
+    request = BuildRequest(frontend=frontend, outputs=outputs, secrets=(SecretSource("s", variable="TOKEN"),))
+    urls = {"": True, "https://host/x.git": True, "ssh://git@host/x.git": True}
+    urls |= {"https://user:word@host/x.git": False, "https://bucket/x.tar?signature=1": False}
+    for url, kept in urls.items():
+        asked = msgspec.structs.replace(
+            request,
+            frontend=msgspec.structs.replace(frontend, context_url=url),
+            cache_from=(LocalImport(src="/cache"),),
+        )
+        with BuildLog.open(str(tmp_path), asked, HistorySettings()) as log:
+            log.keep(BuildOutcome(build_id=log.build_id, root=root))
+        found = made_image(str(tmp_path), log.build_id)
+        expected = MadeImage(request=msgspec.structs.replace(asked, cache_from=()), root=root)
+        assert found == (expected if kept else None), url

@@ -6,7 +6,6 @@ import time
 from typing import TYPE_CHECKING
 
 from trimaran.cli.invocation import Invocation
-from trimaran.cli.logs import choose
 from trimaran.cli.options import DEBUG, Command, Example, Flag, Values
 from trimaran.cli.units import human_duration
 
@@ -46,7 +45,7 @@ def run(values: Values, invocation: Invocation) -> int:
     from trimaran import settings
     from trimaran.engine.engine import state_folder
     from trimaran.engine.explanations import compared, explained
-    from trimaran.engine.history import builds
+    from trimaran.engine.history import builds, choose
 
     root = state_folder(settings.load())
     known = builds(root)

@@ -36,7 +36,7 @@ _SHORT = 12
 def run(values: Values, invocation: Invocation) -> int:
     from trimaran import settings
     from trimaran.engine.engine import state_folder
-    from trimaran.engine.history import builds
+    from trimaran.engine.history import builds, choose
 
     root = state_folder(settings.load())
     records = builds(root)
@@ -53,22 +53,6 @@ def run(values: Values, invocation: Invocation) -> int:
             invocation.out(f"#{each.number} {each.name}\n")
         _copy(os.path.join(root, "builds", record.build_id, f"{each.number}.log"), invocation)
     return 0
-
-
-def choose(records: list[BuildRecord], text: str) -> BuildRecord:
-    """`records` are newest first. NotFound names what there is."""
-    if not records:
-        raise NotFound("find build: none has finished on this store yet")
-    if not text:
-        return records[0]
-    if text.startswith("^") and text[1:].isdigit():
-        if int(text[1:]) < len(records):
-            return records[int(text[1:])]
-    else:
-        for record in records:
-            if record.build_id.startswith(text.rpartition("/")[2]):
-                return record
-    raise NotFound(f"find build {text}: no such build", hint="`trimaran logs --list` names those there are")
 
 
 def choose_steps(record: BuildRecord, text: str) -> list[StepRecord]:

@@ -120,6 +120,14 @@ class Values:
         assert isinstance(value, tuple), name
         return value
 
+    def as_of(self, flags: Sequence[Flag], arguments: tuple[str, ...]) -> Values:
+        """The same words as those of another command, whose flags the own ones are some of."""
+        other = Values(flags, {})
+        other._values.update(self._values)
+        other._given.update(self._given)
+        other.arguments = arguments
+        return other
+
     def set(self, flag: Flag, text: str) -> None:
         """Take one use of a flag; a single value replaces, a list grows (and forgets its default)."""
         value = parse_value(flag, text)

@@ -72,7 +72,7 @@ async def _run(
     solver = Solver(
         make_step=lambda vertex: make_step(vertex, context),
         index=engine.store.records,
-        results=StoreResults(engine.store),
+        results=StoreResults(engine.store, adopts=not request.fresh),
         sink=tell,
         explainer=lambda: _explainer(request, engine, tell),
         shared=await caches.imported(),
@@ -92,7 +92,9 @@ async def _run(
     _check_stages(request.fail_on_miss, edges)
     _require_isolation(request, edges, engine)
     exported, cache = await solver.need(edges, use)
-    return msgspec.structs.replace(_outcome(exported, log, solver, lock), cache=cache)
+    outcome = msgspec.structs.replace(_outcome(exported, log, solver, lock), cache=cache)
+    log.keep(outcome)
+    return outcome
 
 
 def _resolver(request: BuildRequest, engine: Engine, lock: Lock) -> ImageResolver:

@@ -1,7 +1,8 @@
 """Build records: what was built when, its events, and every byte its steps wrote.
 
 `builds/<id>/record.json` (the build), `events.jsonl` (vertices, statuses, warnings as they happened), `<n>.log` (what
-step n wrote, raw and whole). Never clipped; old builds go by the settings' `[history]`.
+step n wrote, raw and whole, never clipped), `made.msgpack` (what is needed to make its image again). Old builds go by
+the settings' `[history]`.
 """
 
 from __future__ import annotations
@@ -18,14 +19,18 @@ from typing import Any, Self
 import msgspec
 
 from trimaran.digest import Digest
-from trimaran.engine.request import BuildRequest, StepRecord
-from trimaran.errors import StepFailed
+from trimaran.engine.request import BuildOutcome, BuildRequest, StepRecord
+from trimaran.errors import NotFound, StepFailed
 from trimaran.events import Event, LogEvent, Sink, VertexEvent
+from trimaran.oci.descriptor import Descriptor
 from trimaran.settings import HistorySettings
+from trimaran.sources.lock import LockEntry
 from trimaran.store.disk import disk_errors, in_our_words
+from trimaran.store.packing import pack, unpack
 
 _SKEW = 2.0
 """Seconds that a time may lie ahead without the clock being wrong."""
+MADE = "made.msgpack"
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
 """Digests are written as plain text: the encoder takes no subclass of str by itself."""
 
@@ -39,6 +44,23 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
     """running | completed | error | canceled"""
     error: str = ""
     steps: tuple[StepRecord, ...] = ()
+
+
+class MadeImage(msgspec.Struct, frozen=True, kw_only=True):
+    """An image, and the request and the sources it was made from."""
+
+    request: BuildRequest
+    root: Descriptor
+    lock: tuple[LockEntry, ...] = ()
+
+
+def made_image(root: str, build_id: str) -> MadeImage | None:
+    """What a build made; None when it made no image, or its context's URL holds a password."""
+    try:
+        with open(os.path.join(root, "builds", build_id, MADE), "rb") as file:
+            return unpack(file.read(), MadeImage)
+    except (OSError, msgspec.MsgspecError):
+        return None
 
 
 class BuildLog:
@@ -138,6 +160,18 @@ class BuildLog:
         if failures and error is None:
             raise in_our_words("write build log", failures[0])
 
+    def keep(self, outcome: BuildOutcome) -> None:
+        """What was made and how, so that it can be made again; of secrets only where they were."""
+        frontend = self._request.frontend
+        urls = (frontend.context_url, *(context.value for context in frontend.named_contexts))
+        if outcome.root is None or any(map(_may_hold_a_password, urls)):
+            return
+        with suppress(OSError):  # a build does not fail for want of it
+            request = msgspec.structs.replace(self._request, cache_from=(), cache_to=())  # may hold keys of a store
+            made = MadeImage(request=request, root=outcome.root, lock=outcome.lock)
+            with open(os.path.join(self.folder, MADE), "wb") as file:
+                file.write(pack(made))
+
     def _point_to_log(self, error: StepFailed) -> None:
         """Say where everything is that the failed step wrote: displays show only its end."""
         for digest, step in self._steps.items():
@@ -162,6 +196,16 @@ class BuildLog:
             file.write(msgspec.json.encode(record))
 
 
+def _may_hold_a_password(url: str) -> bool:
+    """`https://user:password@host/…`, or a signed URL, whose query is one."""
+    if "://" not in url:
+        return False
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    return parts.password is not None or bool(parts.query)
+
+
 def _context(request: BuildRequest) -> str:
     """Where what is built lies; of a URL no credentials."""
     if request.frontend.context_url:
@@ -182,6 +226,22 @@ def builds(root: str) -> list[BuildRecord]:
         except (OSError, msgspec.MsgspecError):
             continue
     return sorted(found, key=lambda record: record.started, reverse=True)
+
+
+def choose(records: list[BuildRecord], text: str) -> BuildRecord:
+    """`records` are newest first. NotFound names what there is."""
+    if not records:
+        raise NotFound("find build: none has finished on this store yet")
+    if not text:
+        return records[0]
+    if text.startswith("^") and text[1:].isdigit():
+        if int(text[1:]) < len(records):
+            return records[int(text[1:])]
+    else:
+        for record in records:
+            if record.build_id.startswith(text.rpartition("/")[2]):
+                return record
+    raise NotFound(f"find build {text}: no such build", hint="`trimaran logs --list` names those there are")
 
 
 def forget(folder: str, keep: HistorySettings) -> None:

@@ -44,6 +44,8 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     offline: bool = False
     """Sources are taken from this machine alone; outputs go where they are named."""
     context_mode: ContextMode = "exact"
+    fresh: bool = False
+    """Layers are what they are now, also where an earlier one differs in times alone: for comparing."""
     fail_on_miss: tuple[str, ...] = ()
     """Stages in which no step may run: all has to be cached; `*` is any."""
     cache_from: tuple[CacheImport, ...] = ()

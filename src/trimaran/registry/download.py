@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from trimaran import events
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt
+from trimaran.oci import media_types
 from trimaran.oci.backoff import Budget
 from trimaran.oci.blobs import CHUNK
 from trimaran.oci.descriptor import Descriptor
@@ -51,6 +52,8 @@ class Download:
         await self._stack.aclose()
         url = await self._endpoint.url(self._path)
         headers = [("Range", f"bytes={self._offset}-")] if self._offset else []
+        if media_types.is_manifest(self._descriptor.media_type) or media_types.is_index(self._descriptor.media_type):
+            headers.append(("Accept", self._descriptor.media_type))
         request = self._endpoint.request(
             "GET", url, scopes=self._scopes, headers=headers, accept=(200, 206), sink=self._sink
         )

@@ -13,8 +13,9 @@ from trimaran.store.store import Store
 class StoreResults:
     """Results are stacks of layers of one store."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, adopts: bool = True) -> None:
         self._store = store
+        self._adopts = adopts
         self._present: set[LayerId] = set()
         """Found and pinned by this build: asked once, though each step of a chain names all layers below it."""
 
@@ -35,7 +36,7 @@ class StoreResults:
 
     async def adopt(self, earlier: CacheRecord, now: tuple[Result, ...]) -> tuple[Result, ...]:
         """See the protocol. Only the newest layer of each result is compared: what is below it is an input."""
-        if len(earlier.results) != len(now):
+        if not self._adopts or len(earlier.results) != len(now):
             return now
         adopted = []
         for parts, result in zip(earlier.results, now, strict=True):

@@ -10,6 +10,7 @@ import os
 import queue
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from trimaran import aio
 from trimaran.aio import Cancel
@@ -100,17 +101,31 @@ async def _pull(
 ) -> EntryList:
     with ExitStack() as stack:
         task = stack.enter_context(progress.task(str(descriptor.digest), descriptor.size)) if progress else None
-        feed = _Feed()
-        async with aio.TaskGroup() as group:
-            work = group.start(
-                aio.in_thread(_receive, content, feed, descriptor, diff_id, folder=folder, user_xattrs=user_xattrs)
-            )
-            try:
-                await _send(source, descriptor, feed, work, task)
-            except BaseException as error:
-                feed.end(error if isinstance(error, Exception) else Cancelled("cancelled"))
-                raise
-        return work.result()
+        receive = partial(_receive, content=content, folder=folder, user_xattrs=user_xattrs)
+        return await _through(receive, source, descriptor, diff_id, task)
+
+
+async def list_blob(source: Blobs, descriptor: Descriptor, diff_id: Digest) -> EntryList:
+    """The list of a layer wherever its blob is, verified by diff id; nothing of it is kept."""
+    return await _through(_list, source, descriptor, diff_id, None)
+
+
+async def _through(
+    receive: Callable[[Cancel, _Feed, Descriptor, Digest], EntryList],
+    source: Blobs,
+    descriptor: Descriptor,
+    diff_id: Digest,
+    task: Task | None,
+) -> EntryList:
+    feed = _Feed()
+    async with aio.TaskGroup() as group:
+        work = group.start(aio.in_thread(receive, feed, descriptor, diff_id))
+        try:
+            await _send(source, descriptor, feed, work, task)
+        except BaseException as error:
+            feed.end(error if isinstance(error, Exception) else Cancelled("cancelled"))
+            raise
+    return work.result()
 
 
 async def _send(
@@ -126,13 +141,36 @@ async def _send(
     feed.end()
 
 
+def _list(cancel: Cancel, feed: _Feed, descriptor: Descriptor, diff_id: Digest) -> EntryList:
+    try:
+        read = _tee(cancel, feed, None)
+        listed = read_layer(cancel, decompress(read))
+        while read(CHUNK):
+            pass
+    finally:
+        _let_go(feed)
+    _check(descriptor, listed.diff_id, diff_id)
+    return listed.entries
+
+
+def _let_go(feed: _Feed) -> None:
+    """Whoever waits to put sees that we are done."""
+    for _ in range(_AHEAD):
+        feed.free()
+
+
+def _check(descriptor: Descriptor, found: Digest, diff_id: Digest) -> None:
+    if found != diff_id:
+        raise Corrupt(f"pull layer {descriptor.digest}: its content is {found}, the image says {diff_id}")
+
+
 def _receive(
     cancel: Cancel,
-    content: Content,
     feed: _Feed,
     descriptor: Descriptor,
     diff_id: Digest,
     *,
+    content: Content,
     folder: str | None,
     user_xattrs: bool,
 ) -> EntryList:
@@ -143,15 +181,13 @@ def _receive(
             while read(CHUNK):
                 pass  # what follows the archive belongs to the blob too
         finally:
-            for _ in range(_AHEAD):
-                feed.free()  # whoever waits to put is let go and sees that we are done
-        if found != diff_id:
-            raise Corrupt(f"pull layer {descriptor.digest}: its content is {found}, the image says {diff_id}")
+            _let_go(feed)
+        _check(descriptor, found, diff_id)
         blob.commit(descriptor)
         return entries
 
 
-def _tee(cancel: Cancel, feed: _Feed, blob: BlobWriter) -> Callable[[int], bytes]:
+def _tee(cancel: Cancel, feed: _Feed, blob: BlobWriter | None) -> Callable[[int], bytes]:
     waiting = memoryview(b"")
 
     def read(size: int) -> bytes:
@@ -161,7 +197,8 @@ def _tee(cancel: Cancel, feed: _Feed, blob: BlobWriter) -> Callable[[int], bytes
             data = feed.take()
             if not data:
                 return b""
-            blob.write(data)
+            if blob is not None:
+                blob.write(data)
             waiting = memoryview(data)
         piece, waiting = waiting[:size], waiting[size:]
         return bytes(piece)

@@ -36,6 +36,12 @@ def enter(*, terminal: bool = False, manner: Manner = WORK) -> Entered:
     return _entered
 
 
+def entered() -> Entered:
+    """Where `enter` led to, which comes first: a library's caller is never taken along."""
+    assert _entered is not None, "enter() comes first"
+    return _entered
+
+
 def frontends(name: str) -> Frontends:
     """The one of that name; the others are not loaded."""
     if name == "graph":
@@ -59,17 +65,16 @@ async def build(
     from trimaran.engine.collect import collect
     from trimaran.engine.engine import open_engine
 
-    assert _entered is not None, "enter() comes first"
     configuration = settings.load()
-    with open_engine(state_folder(configuration), configuration, _entered) as engine:
-        async with engine.registry, _client(request, environment, secrets or {}) as client:
+    with open_engine(state_folder(configuration), configuration, entered()) as engine:
+        async with engine.registry, client_of(request, environment, secrets or {}) as client:
             outcome = await run_build(request, engine, frontends(request.frontend_name), sink, docker, client)
             await aio.in_thread(collect, engine.store, configuration)
             return outcome
 
 
 @asynccontextmanager
-async def _client(
+async def client_of(
     request: BuildRequest, environment: Mapping[str, str], values: Mapping[str, bytes]
 ) -> AsyncIterator[Client | None]:
     if not request.secrets and not request.agents and not values:

@@ -1,0 +1,129 @@
+"""An image built again and compared with what it claims to be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+from trimaran import settings
+from trimaran.builders.context import build_inputs
+from trimaran.builders.drivers import embedded
+from trimaran.builders.options import BuildOptions
+from trimaran.builders.plan import build_request
+from trimaran.engine.build import build
+from trimaran.engine.compare import compare
+from trimaran.engine.differences import AGAIN, ImageDifference
+from trimaran.engine.engine import Engine, open_engine, state_folder
+from trimaran.engine.history import MadeImage, builds, choose, made_image
+from trimaran.engine.places import PlacedImage, in_store, open_image
+from trimaran.engine.request import BuildRequest
+from trimaran.errors import NotFound
+from trimaran.events import Sink
+from trimaran.exporters.options import DockerOutput, ImageOptions, ImageOutput
+from trimaran.platforms import default
+from trimaran.sources.lock import LockRequest
+
+
+async def verify(
+    text: str, sink: Sink, options: BuildOptions | None = None, environment: Mapping[str, str] = os.environ
+) -> ImageDifference:
+    """Build what `text` (a build, or an image wherever it is) was made from, in full, and compare bit for bit.
+
+    `options` say what it is to be made from; without them the record of the build that made it here does. NotFound
+    where there is none.
+    """
+    configuration = settings.load()
+    with open_engine(state_folder(configuration), configuration, embedded.entered()) as engine:
+        async with engine.registry:
+            made = _of_build(engine, text)
+            if made is not None:
+                original = in_store(engine, text, made.root)
+                return await _again(original, options, made, engine, sink, environment)
+            async with open_image(text, engine) as original:
+                return await _again(original, options, _that_made(engine, original), engine, sink, environment)
+
+
+def _of_build(engine: Engine, text: str) -> MadeImage | None:
+    """By id (8 digits or more) or `^N`; None for what is no build."""
+    if not text.startswith("^") and (len(text) < 8 or not set(text) <= set("0123456789abcdef")):
+        return None
+    try:
+        record = choose(builds(engine.store.root), text)
+    except NotFound:
+        if text.startswith("^"):
+            raise
+        return None
+    made = made_image(engine.store.root, record.build_id)
+    if made is None:
+        raise NotFound(f"verify build {text}: it made no image, or its context's address is not kept")
+    return made
+
+
+def _that_made(engine: Engine, image: PlacedImage) -> MadeImage | None:
+    found = (made_image(engine.store.root, record.build_id) for record in builds(engine.store.root))
+    return next((made for made in found if made is not None and made.root.digest == image.root.digest), None)
+
+
+async def _again(
+    original: PlacedImage,
+    options: BuildOptions | None,
+    made: MadeImage | None,
+    engine: Engine,
+    sink: Sink,
+    environment: Mapping[str, str],
+) -> ImageDifference:
+    if options is not None:
+        async with build_inputs(options, environment) as inputs:
+            request = build_request(options, inputs, default(), environment)
+            root = await _build(_in_full(request, made), engine, sink, environment)
+    elif made is None:
+        raise NotFound(
+            f"verify {original.name}: no build of this store made it, so nobody knows from what",
+            hint=f"say it: verify {original.name} CONTEXT, with the options it was built with",
+        )
+    else:
+        _check_folders(made.request)
+        root = await _build(_in_full(made.request, made), engine, sink, environment)
+    return await compare(original, root)
+
+
+def _in_full(request: BuildRequest, made: MadeImage | None) -> BuildRequest:
+    """Every step runs, on the sources that were used then; the image goes nowhere."""
+    outputs = [output for output in request.outputs if isinstance(output, ImageOptions)]
+    image = ImageOutput(store=False)
+    if outputs:
+        last = outputs[-1]
+        shared = {name: getattr(last, name) for name in ImageOptions.__struct_fields__}
+        if isinstance(last, DockerOutput) and last.oci_media_types is None:
+            shared["oci_media_types"] = request.frontend.multi_platform
+        image = ImageOutput(**{**shared, "names": ()}, store=False)
+    return msgspec.structs.replace(
+        request,
+        frontend=msgspec.structs.replace(request.frontend, no_cache=True, no_cache_stages=(), subrequest=""),
+        names=(),
+        outputs=(image,),
+        fresh=True,
+        fail_on_miss=(),
+        cache_from=(),
+        cache_to=(),
+        lock=LockRequest(entries=made.lock) if made is not None and not request.lock.entries else request.lock,
+    )
+
+
+def _check_folders(request: BuildRequest) -> None:
+    for name, path in request.folders:
+        if not os.path.isdir(path):
+            raise NotFound(
+                f"verify: the folder {path} ({name}) is not there any more",
+                hint="say what to build from: verify IMAGE CONTEXT, with the options it was built with",
+            )
+
+
+async def _build(request: BuildRequest, engine: Engine, sink: Sink, environment: Mapping[str, str]) -> PlacedImage:
+    frontends = embedded.frontends(request.frontend_name)
+    async with embedded.client_of(request, environment, {}) as client:
+        outcome = await build(request, engine, frontends, sink, None, client)
+    assert outcome.root is not None
+    return in_store(engine, AGAIN, outcome.root)
