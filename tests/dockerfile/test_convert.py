@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
+from trimaran.dockerfile.convert import convert
 from trimaran.dockerfile.problems import DockerfileError
-from trimaran.errors import NotFound, Unsupported, UsageError
+from trimaran.errors import NotFound, TrimaranError, Unsupported, UsageError
+from trimaran.graph.frontend import FrontendRequest
 from trimaran.graph.ops import ExecOp, FileOp, MkDirAction, Mount, NamedUser, NetMode, Owner, SourceOp
 from trimaran.platforms import Platform
 
-from .bridge import AMD64, PATH, build, config, histories, vertices
+from .bridge import AMD64, PATH, FakeBridge, build, config, histories, vertices
 
 ARM64 = Platform("linux", "arm64")
 
@@ -151,8 +154,6 @@ def test_other_syntax_is_refused_and_own_accepted():
 
 
 def test_errors_of_syntax_come_before_anything_is_looked_up():
-    from .bridge import FakeBridge, FrontendRequest, asyncio, convert
-
     bridge = FakeBridge({"dockerfile": {"Dockerfile": "FROM alpine\nFROM debian\nCOPY x\n"}}, {"*": {}})
     with pytest.raises(DockerfileError):
         asyncio.run(convert(FrontendRequest(build_platform=AMD64), bridge))
@@ -355,8 +356,6 @@ def test_dockerfile_of_another_name_and_its_own_ignore_file():
 
 
 def test_lower_case_dockerfile():
-    from .bridge import FakeBridge, FrontendRequest, asyncio, convert
-
     bridge = FakeBridge({"dockerfile": {"dockerfile": "FROM scratch\n"}})
     assert asyncio.run(convert(FrontendRequest(build_platform=AMD64), bridge)).built[0].edge is None
 
@@ -421,3 +420,34 @@ def test_a_missing_source_can_be_explained():
     assert file.filename == ".dockerignore"
     assert explain_exclusion("a", file.lines) == 2
     assert explain_exclusion("/b/c", file.lines) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "NOPE",
+        "COPY --chown a /",
+        "RUN --mount=type=x,target=/y z",
+        "LABEL a=${b",
+        "ENV a='b",
+        "EXPOSE ${p:=1}",
+        "CMD [1]",
+    ],
+)
+def test_what_the_file_alone_shows_is_told_before_any_image_is_looked_up(line):
+    bridge = FakeBridge({"dockerfile": {"Dockerfile": f"FROM alpine\n{line}\n"}, "context": {}}, {})
+    with pytest.raises(TrimaranError) as caught:
+        asyncio.run(convert(FrontendRequest(build_platform=AMD64), bridge))
+    assert bridge.resolved == []
+    assert caught.value.where.ranges[0].start.line == 2
+
+
+def test_stages_that_are_not_needed_may_have_words_that_do_not_expand():
+    build("FROM alpine\nLABEL a=${b\nFROM scratch\nCOPY a /\n")
+
+
+def test_the_word_that_does_not_expand_is_marked():
+    with pytest.raises(TrimaranError) as caught:
+        build("FROM scratch\nENV a=1\nLABEL x=$a y=${z:?needed} w=$a\n")
+    (place,) = caught.value.where.ranges
+    assert (place.start.line, place.start.character, place.end.character) == (3, 13, 25)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from trimaran.dockerfile import paths
 from trimaran.dockerfile.drafts import Draft
+from trimaran.dockerfile.expansion import IN_HEREDOC
 from trimaran.dockerfile.instructions import Copy, InlineFile
 from trimaran.dockerfile.names import command_name, step_name
 from trimaran.dockerfile.owners import owner
@@ -24,19 +28,22 @@ from trimaran.graph.ops import (
     Owner,
 )
 
-_IN_HEREDOC = Expander(ignore_quotes=True)
-
 
 def add_copy(state: StageState, command: Command, item: Copy, target: Target) -> None:
     """Append one file op with an action per source to the stage."""
     word = target.expander
     env = state.env
     item = _expanded(item, word, env)
-    remotes = _remotes(item)
+    with _at_flag(item, "checksum"):
+        remotes = _remotes(item)
     root, read = _root(state, command, item, target)
     linked = item.link and not item.chmod  # BuildKit lets --chmod win
     base = [state.draft] if state.draft is not None and not linked else []
-    actions = _Actions(base, _owner(item, linked=linked, has_base=bool(base)), *_mode(item.chmod), target)
+    with _at_flag(item, "chmod"):
+        mode, mode_text = _mode(item.chmod)
+    with _at_flag(item, "chown"):
+        own = _owner(item, linked=linked, has_base=bool(base))
+    actions = _Actions(base, own, mode, mode_text, target)
     destination = paths.destination(state.cwd, item.destination)
     shown = shown_url(command_name(item.node.code, word, env))
     name = step_name(state, shown, prefixed=target.prefixed, platform=state.platform, env=env)
@@ -48,7 +55,7 @@ def add_copy(state: StageState, command: Command, item: Copy, target: Target) ->
         read.add(read_path(source) if item.parents else paths.from_context(source))
         actions.add_path(root, source, destination, item)
     for file in item.files:
-        content = _IN_HEREDOC.word(file.content, env) if file.expand else file.content
+        content = IN_HEREDOC.word(file.content, env) if file.expand else file.content
         actions.add_file(state, InlineFile(file.name, content, expand=False), destination, item)
     below = state.draft
     state.draft = _step(state, item, target, FileOp(actions.finish()), actions.inputs, name)
@@ -57,6 +64,17 @@ def add_copy(state: StageState, command: Command, item: Copy, target: Target) ->
         name = step_name(state, f"LINK {shown}", prefixed=target.prefixed, platform=state.platform, env=env)
         state.draft = _step(state, item, target, MergeOp((0, 1)), [below, state.draft], name)
     state.image.add_history(_history(item), layer=True, created=target.created)
+
+
+@contextmanager
+def _at_flag(item: Copy, name: str) -> Iterator[None]:
+    """What goes wrong is the flag's fault, where it is given."""
+    try:
+        yield
+    except DockerfileError as error:
+        if error.where is not None:
+            raise
+        raise item.node.error(error.cause, item.node.flag(name), hint=error.hint) from None
 
 
 def _step(state: StageState, item: Copy, target: Target, op: Op, inputs: list[Draft], name: str) -> Draft:
@@ -185,8 +203,9 @@ def _root(state: StageState, command: Command, item: Copy, target: Target) -> tu
     source = command.sources[0]
     assert source is not None
     if not source.dispatched:
-        raise DockerfileError(
+        raise item.node.error(
             f'cannot copy from stage "{item.source_stage}", it needs to be defined before current stage "{state.name}"',
+            item.node.flag("from"),
             hint="move that stage up",
         )
     return source.draft, source.paths

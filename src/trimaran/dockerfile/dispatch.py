@@ -8,6 +8,7 @@ from typing import Any
 from trimaran.dockerfile import gotext, paths
 from trimaran.dockerfile.arguments import NOT_ENVIRONMENT, proxies
 from trimaran.dockerfile.config import DEFAULT_PATH, Health
+from trimaran.dockerfile.expansion import word_with, wrong_word
 from trimaran.dockerfile.instructions import (
     Arg,
     ArgItem,
@@ -90,8 +91,10 @@ def dispatch(state: StageState, command: Command, target: Target, proxy: tuple[t
     except (ExpansionError, DockerfileError) as error:
         if error.where is not None:
             raise
-        cause = error.cause if isinstance(error, DockerfileError) else error.message
-        raise item.node.error(cause, hint=error.hint) from None
+        if isinstance(error, DockerfileError):
+            raise item.node.error(error.cause, hint=error.hint) from None
+        word = wrong_word(item.node, target.expander, state.env)
+        raise item.node.error(error.message, word, hint=error.hint) from None
     except TrimaranError as error:
         error.where = error.where or item.node.at()
         raise
@@ -204,8 +207,12 @@ def _healthcheck(state: StageState, item: Healthcheck, target: Target) -> None:
 def _expose(state: StageState, item: Expose, target: Target) -> None:
     from trimaran.dockerfile.ports import expand_ports
 
-    words = tuple(word for port in item.ports for word in target.expander.words(port, state.env))
-    ports = expand_ports(words)
+    ports: list[str] = []
+    for text in item.ports:
+        try:
+            ports += expand_ports(target.expander.words(text, state.env))
+        except DockerfileError as error:
+            raise item.node.error(error.cause, word_with(item.node, text), hint=error.hint) from None
     exposed = state.image.run.exposed_ports = state.image.run.exposed_ports or {}
     exposed.update((port, {}) for port in ports)
     _record(state, target, f"EXPOSE {gotext.plain_list(ports)}")
@@ -225,7 +232,8 @@ def _stop_signal(state: StageState, item: StopSignal, target: Target) -> None:
 
     signal = _word(state, target, item.signal)
     if not is_signal(signal):
-        raise DockerfileError(f"invalid signal: {signal}", hint=did_you_mean(signal, ["SIG" + name for name in NAMES]))
+        hint = did_you_mean(signal, ["SIG" + name for name in NAMES])
+        raise item.node.error(f"invalid signal: {signal}", item.node.arguments[0], hint=hint)
     state.image.run.stop_signal = signal
     _record(state, target, f"STOPSIGNAL {signal}")
 

@@ -8,6 +8,7 @@ from trimaran.dockerfile.bases import resolve_bases
 from trimaran.dockerfile.contexts import Loaded, NamedContexts, context_folders, context_source, load_ignore
 from trimaran.dockerfile.dispatch import dispatch_stages
 from trimaran.dockerfile.drafts import Draft, Drafts
+from trimaran.dockerfile.expansion import check_words
 from trimaran.dockerfile.ignore import IgnoreFile, check_ignore
 from trimaran.dockerfile.lint.linter import Linter
 from trimaran.dockerfile.lint.run import (
@@ -43,6 +44,8 @@ async def stage_graphs(
     for target in targets:
         check_defaults(text, target)
     graphs = [StageGraph(text, target, contexts, all_stages=all_stages) for target in targets]
+    for graph in graphs:
+        check_words(graph)
     ignore, _ = await aio.all_of([_ignore(request, loaded, bridge), _bases(graphs, contexts, bridge)])
     shared.ignore = ignore or IgnoreFile()
     shared.ignored += shared.ignore.patterns

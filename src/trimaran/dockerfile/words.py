@@ -30,6 +30,10 @@ class ExpansionError(UsageError):
     """Variables that were not set, as far as the text was read."""
 
 
+class MissingValue(ExpansionError):
+    """`${v?message}` without a value: another environment may have one."""
+
+
 class Expanded(msgspec.Struct, frozen=True):
     value: str
     words: tuple[str, ...]
@@ -263,7 +267,7 @@ class _Scan:
         if modifier == "?":
             if missing:
                 what = "unset" if value is None else "empty"
-                raise ExpansionError(f"{name}: {word or f'is not allowed to be {what}'}")
+                raise MissingValue(f"{name}: {word or f'is not allowed to be {what}'}")
             return value or ""
         greedy = word.startswith(modifier)
         glob = _pattern(word[1:] if greedy else word)

@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 
 from trimaran.dockerfile.arguments import NOT_ENVIRONMENT, predefined, with_global
-from trimaran.dockerfile.instructions import (
-    Arg,
-    Copy,
-    Env,
-    From,
-    Instruction,
-    Label,
-    Run,
-    StopSignal,
-    User,
-    Volume,
-    Workdir,
-)
+from trimaran.dockerfile.expansion import IN_HEREDOC, texts
+from trimaran.dockerfile.instructions import Copy, From, Instruction
 from trimaran.dockerfile.lint.rule import Finding, Rule
 from trimaran.dockerfile.lint.suggest import suggest
-from trimaran.dockerfile.mounts import parse_mount
 from trimaran.dockerfile.stages import Program
 from trimaran.dockerfile.state import StageState, Target
 from trimaran.dockerfile.words import Expander, ExpansionError
@@ -43,7 +30,6 @@ INVALID_DEFAULT_ARG_IN_FROM = Rule(
     description="Default value for global ARG results in an empty or invalid base image name",
     message="Default value for ARG {base} results in empty or invalid base image name",
 )
-_IN_HEREDOC = Expander(ignore_quotes=True)
 
 
 def undefined_var(item: Instruction, state: StageState, target: Target) -> Iterator[Finding]:
@@ -57,12 +43,12 @@ def undefined_var(item: Instruction, state: StageState, target: Target) -> Itera
 
 def _unset(item: Instruction, state: StageState, target: Target) -> Iterator[frozenset[str]]:
     """What each expanded text of an instruction names and the environment has not."""
-    for text in _texts(item, target):
+    for text in texts(item, target.build_args):
         yield from _unmatched(target.expander, text, state)
     if isinstance(item, Copy):
         for file in item.files:
             if file.expand:
-                yield from _unmatched(_IN_HEREDOC, file.content, state)
+                yield from _unmatched(IN_HEREDOC, file.content, state)
 
 
 def _unmatched(expander: Expander, text: str, state: StageState) -> Iterator[frozenset[str]]:
@@ -72,36 +58,6 @@ def _unmatched(expander: Expander, text: str, state: StageState) -> Iterator[fro
         yield expander.expand(text, state.env).unmatched
     except ExpansionError as error:
         yield error.unmatched  # what else is wrong the conversion says
-
-
-def _texts(item: Instruction, target: Target) -> Iterable[str]:
-    if isinstance(item, Copy):
-        return (*item.excludes, item.chown, item.chmod, item.checksum, *item.sources, item.destination)
-    if isinstance(item, Env | Label):
-        return [text for pair in item.pairs for text in (pair.name, pair.value)]
-    if isinstance(item, Arg):
-        return [one.value for one in item.items if one.value is not None and one.name not in target.build_args]
-    if isinstance(item, Run):
-        return [text for word in item.mounts for text in _of_mount(word.text)]
-    if isinstance(item, Volume):
-        return item.paths
-    if isinstance(item, Workdir):
-        return (item.path,)
-    if isinstance(item, User):
-        return (item.user,)
-    return (item.signal,) if isinstance(item, StopSignal) else ()
-
-
-def _of_mount(text: str) -> list[str]:
-    found: list[str] = []
-
-    def note(value: str) -> str:
-        found.append(value)
-        return value
-
-    with suppress(UsageError):  # numbers and the like are checked once variables are filled in
-        parse_mount(text, note)
-    return found
 
 
 def undefined_arg_in_from(head: From, target: Target) -> Iterator[Finding]:
