@@ -30,7 +30,7 @@ def test_a_part_of_a_line_is_underlined_below_itself() -> None:
 def test_places_outside_of_the_file_show_what_there_is() -> None:
     assert len(shown(Range(Position(4, 2), Position(4, 900)))) == 4
     assert snippet(Location("Dockerfile", SOURCE, (Range(Position(9), Position(9)),))) == ""
-    assert snippet(Location("Dockerfile", SOURCE)) == ""
+    assert snippet(Location("Dockerfile", SOURCE, ())) == ""
 
 
 def test_a_byte_order_mark_moves_nothing() -> None:
