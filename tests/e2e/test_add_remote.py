@@ -146,6 +146,43 @@ def test_a_repository_costs_nothing_the_second_time(trimaran, context, git_serve
     assert "fetch http" not in said
 
 
+def test_all_that_add_fetches_without_root(rootless, context, web, git_server, app, tmp_path):
+    """Each flag and each way to name a commit in one build; then what is asked for when it is built again."""
+    inner = git_server.repository("inner")
+    inner.write("part", "part\n")
+    inner.commit()
+    git(app.folder, "submodule", "--quiet", "add", str(inner.folder), "mod")
+    git(app.folder, "config", "--file", ".gitmodules", "submodule.mod.url", "../inner.git")
+    second = app.commit()
+    git(app.folder, "tag", "-a", "-m", "annotated", "v2")
+    web.files["/a.tar.gz"] = archive()
+    digest = sha256(b"content\n").hexdigest()
+    page, url = web.url("/file.txt"), git_server.url("app")
+    context.dockerfile(
+        f"FROM scratch\nADD --checksum=sha256:{digest} {page} /pinned/\nADD --chmod=u=rw,go=r {page} /page/\n"
+        f"ADD --unpack=true --chown=5:6 {web.url('/a.tar.gz')} /unpacked/\nADD {web.url('/a.tar.gz')} /packed/\n"
+        f"ADD {url}#main /branch/\nADD {url}?tag=v2&submodules=false /tag/\nADD {url}#{app.first}:read /commit/\n"
+        f"ADD --keep-git-dir=true {url}#v2 /kept/\nADD --checksum={second} --link {url}?branch=main&subdir=read /sub/\n"
+    )
+    out, _ = build(rootless, context, tmp_path)
+    web.asked.clear()
+    git_server.requests.clear()
+    _, said = build(rootless, context, tmp_path)
+    assert sorted(web.statuses) == [304, 304], "one page, one archive; what is pinned is not asked for"
+    assert not [request for request in git_server.requests if request.startswith("POST") and "fetch" in request]
+    assert said.count("CACHED") >= 9
+    tree = {"read/me": "read me\n", "run": "#!/bin/sh\n", "mod/part": "part\n"}
+    expected = {f"{place}/{path}": text for place in ("branch", "kept") for path, text in tree.items()}
+    expected |= {f"tag/{path}": text for path, text in tree.items() if not path.startswith("mod")}
+    expected |= {"commit/me": "read me\n", "sub/me": "read me\n", "unpacked/deep/inside": "inside\n"}
+    expected |= {"pinned/file.txt": "content\n", "page/file.txt": "content\n"}
+    found = {str(p.relative_to(out)): p for p in out.rglob("*") if p.is_file() and "/.git" not in str(p)}
+    assert found.pop("packed/a.tar.gz").read_bytes() == web.files["/a.tar.gz"]
+    assert {path: file.read_text() for path, file in found.items()} == expected
+    assert stat.S_IMODE((out / "page/file.txt").stat().st_mode) == 0o644
+    assert git(out / "kept", "-c", "safe.directory=*", "rev-parse", "HEAD") == second
+
+
 def test_a_private_repository(trimaran, context, git_server, app, tmp_path):
     """The token comes as a secret: it is in no layer, history, log or error."""
     git_server.password = "t0ken-of-mine"

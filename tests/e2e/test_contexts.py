@@ -154,6 +154,31 @@ def test_an_archive_on_standard_input_rootless(rootless):
     assert build(rootless, "-", data=archive(FILES))[0]["file"] == b"file\n"
 
 
+def test_every_kind_of_context_without_root(rootless, git_server, app, web, context):
+    url = git_server.url("app")
+    web.files |= {"/context.tar.xz": lzma.compress(archive(FILES)), "/plain": b"FROM scratch\nCOPY context /copied\n"}
+    web.files["/Dockerfile"] = b"FROM scratch\nCOPY mine /from-url\n"
+    context.write("mine", "mine\n")
+    context.dockerfile("FROM base\nCOPY --from=more / /\n")
+    stdin = b"FROM scratch\nCOPY sub/inner /stdin\n"
+    cases = [
+        ((f"{url}#{app.first}:sub",), b"", {"inner": b"inner\n"}),
+        (("-f", "-", f"{url}?branch=main&submodules=0"), stdin, {"stdin": b"inner\n"}),
+        (("-f", "other/Dockerfile", web.url("/context.tar.xz")), b"", {"other": b"file\n"}),
+        ((web.url("/plain"),), b"", {"copied": web.files["/plain"]}),
+        (("-f", web.url("/Dockerfile"), context), b"", {"from-url": b"mine\n"}),
+        (("-f", "other/Dockerfile", "-"), bz2.compress(archive(FILES)), {"other": b"file\n"}),
+        (("-",), b"FROM scratch\nCOPY <<x /\ny\nx\n", {"x": b"y\n"}),
+        (
+            (f"--build-context=base={url}#main:sub", f"--build-context=more={web.url('/plain')}", context),
+            b"",
+            {"Dockerfile": b"FROM scratch\nCOPY inner /\n", "inner": b"inner\n", "context": web.files["/plain"]},
+        ),
+    ]
+    for words, data, expected in cases:
+        assert build(rootless, *words, data=data)[0] == expected, words
+
+
 def test_an_archive_and_a_dockerfile(trimaran, context):
     assert build(trimaran, "-f", "other/Dockerfile", "-", data=archive(FILES))[0] == {"other": b"file\n"}
     own = context.write("Own", "FROM scratch\nCOPY file /own\n")
