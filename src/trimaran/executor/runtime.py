@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import suppress
 from typing import Protocol
@@ -12,6 +13,7 @@ from trimaran.errors import NotFound, UsageError
 from trimaran.executor.process import Output, descendants
 from trimaran.executor.spec import ExecSpec
 
+_SOON = 0.02
 _FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
@@ -52,12 +54,16 @@ class Signals:
         """Process id of the runtime while it runs; process 1 of its container is the first one below."""
 
     def send(self, number: int) -> bool:
-        """Whether there was a program to get it. As process 1 it gets only what it has a handler for."""
-        for pid in descendants(self.runtime)[:1] if self.runtime else ():
+        """Whether a program runs, or is about to. As process 1 it gets only what it has a handler for."""
+        if not self.runtime:
+            return False
+        for pid in descendants(self.runtime)[:1]:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
                 return True
-        return False
+        # The runtime has not made its process yet.
+        asyncio.get_running_loop().call_later(_SOON, self.send, number)
+        return True
 
 
 class Resizable(Protocol):
