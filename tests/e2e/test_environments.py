@@ -6,13 +6,10 @@ import contextlib
 import json
 import os
 import re
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from stage import reading
-from stage.contexts import Context
 from stage.faulty import layers_of
 from stage.namespaces import mount_namespace
 from stage.places import Container, container
@@ -205,6 +202,130 @@ def test_a_user_namespace_by_name(place, context, bases, tmp_path):
     assert reading.config_of(f"docker://{reference}")["config"]["User"] == "daemon"
 
 
+@pytest.fixture
+def without_ids(rootless, tmp_path):
+    """The account with nothing for it in /etc/subuid and /etc/subgid."""
+    none = tmp_path / "subids"
+    none.write_text("somebody:100000:65536\n")
+    with mount_namespace() as inside:
+        for name in ("subuid", "subgid"):
+            inside.run("mount", "--bind", str(none), f"/etc/{name}")
+        yield inside.inside(rootless)
+
+
+def test_an_account_without_subordinate_ids(without_ids, bases, context, tmp_path):
+    context.write("file", "content\n")
+    context.dockerfile(ALL_BUT_RUN)
+    reference = f"{bases}/places/no-ids:1"
+    without_ids("build", "--push", "-t", reference, ".", cwd=context.folder)
+    rootfs = reading.unpack(f"docker://{reference}", tmp_path / "image")
+    assert reading.facts(rootfs, "copied/file")["copied/file"][1:3] == (1, 1)
+    context.dockerfile("FROM alpine\nRUN id -u; chown 33 /etc/passwd 2>/dev/null || echo refused\n")
+    said = without_ids("build", "--progress=plain", ".", cwd=context.folder).stderr
+    assert lines(said) == ["0", "refused"], "files of root alone: a container as any, but for other users"
+    assert "TRIMARAN_SANDBOX" not in said
+    document = json.loads(without_ids("doctor", "--json", exit_code=None).stdout)
+    place = next(each for each in document["findings"] if each["name"] == "place")
+    assert (place["status"], place["command"]) == ("warn", "export TRIMARAN_SANDBOX=one-user")
+    assert place["detail"].startswith("an account without subordinate ids: ")
+
+
+def test_one_user_by_name(without_ids, bases, context, tmp_path):
+    context.write("file", "content\n")
+    context.dockerfile(
+        "FROM alpine\nCOPY --chown=33:44 file /given\n"
+        "RUN stat -c %u /given; echo made > /made; chown 33:44 /made && stat -c %u /made\nUSER daemon\nRUN id -u\n"
+    )
+    refused = without_ids("build", ".", cwd=context.folder, exit_code=1).stderr.splitlines()
+    assert refused[-2] == (
+        "ERROR: run a process: /given belongs to user 33 and group 44, and this account has no subordinate ids"
+    )
+    assert "TRIMARAN_SANDBOX=one-user" in refused[-1]
+    reference = f"{bases}/places/one-user:1"
+    said = without_ids(
+        "build", "--progress=plain", "--push", "-t", reference, ".", cwd=context.folder,
+        env={"TRIMARAN_SANDBOX": "one-user"},
+    ).stderr  # fmt: skip
+    assert lines(said) == ["0", "0", "0"]
+    assert "TRIMARAN_SANDBOX=one-user: each step runs in a container in which all users are one" in said
+    rootfs = reading.unpack(f"docker://{reference}", tmp_path / "image")
+    found = reading.facts(rootfs, "given", "made")
+    assert found["given"][1:3] == (33, 44), "what a step did not touch is as it was"
+    assert found["made"][1:3] == (0, 0)
+    assert "/given belongs to user 33" in without_ids("build", ".", cwd=context.folder, exit_code=1).stderr
+
+
+@pytest.mark.parametrize("how", ["read-only", "missing"])
+def test_no_control_group_can_be_made(trimaran, bases, context, how):
+    """RUN works; devices cannot be filtered, so the right to make them goes; a limit that is asked for is no silence."""
+    context.dockerfile(
+        "FROM alpine\nRUN grep CapBnd /proc/self/status; mknod /disk b 254 0 2>/dev/null || echo refused\n"
+    )
+    with mount_namespace() as inside:
+        if how == "missing":
+            inside.run("mount", "-t", "tmpfs", "none", "/sys/fs/cgroup")
+            inside.run("mount", "-o", "remount,ro", "/sys/fs/cgroup")
+        else:
+            for line in Path("/proc/self/mounts").read_text().splitlines():
+                folder, kind = line.split()[1:3]
+                if kind.startswith("cgroup"):
+                    inside.run("mount", "-o", "bind,remount,ro", folder)
+        command = inside.inside(trimaran)
+        said = command("build", "--progress=plain", ".", cwd=context.folder).stderr
+        assert not int(lines(said)[0].split()[1], 16) >> 27 & 1, "CAP_MKNOD"
+        assert lines(said)[1] == "refused"
+
+
+def test_a_context_of_another_system(trimaran, bases, context, tmp_path):
+    """WSL 2's traits: no systemd and no XDG_RUNTIME_DIR, Windows' folders in PATH, a context whose file system has no
+    extended attributes and one mode for all files."""
+    text = "FROM alpine\nCOPY --chmod=755 . /app/\nRUN /app/run\n"
+    with mount_namespace() as inside:
+        inside.run("mount", "-t", "ramfs", "-o", "mode=777", "none", str(context.folder))
+        write = "printf '#!/bin/sh\\necho ran\\n' >run; printf '%s' \"$1\" >Dockerfile; chmod 777 *; ln -s run link"
+        inside.run("sh", "-c", f"cd {context.folder} && {write}", "sh", text)
+        command = inside.inside(trimaran)
+        command.environment["PATH"] += ":/mnt/c/Windows/System32:/mnt/c/Program Files"
+        del command.environment["XDG_RUNTIME_DIR"]
+        said = command("build", "--progress=plain", str(context.folder)).stderr
+        assert lines(said) == ["ran"]
+        assert "CACHED" in command("build", "--progress=plain", str(context.folder)).stderr
+
+
+@pytest.mark.parametrize(
+    ("env", "words"),
+    [
+        ({"TRIMARAN_SANDBOX": "jail"}, ['unknown sandbox "jail"', "known: container, one-user"]),
+        ({"TRIMARAN_ROOT": ""}, ["Read-only file system", "TRIMARAN_ROOT"]),
+        ({"TRIMARAN_ROOT": "/nowhere"}, ["/nowhere", "TRIMARAN_ROOT"]),
+        ({"TRIMARAN_CONFIG": "/scratch/none.toml"}, ["/scratch/none.toml: no such file", "TRIMARAN_CONFIG"]),
+    ],
+)
+def test_a_pod_set_up_wrongly_is_told_in_one_line(place, context, bases, env, words):
+    context.dockerfile("FROM alpine\nRUN true\n")
+    said = place("pod").trimaran("build", "/context", env=env)
+    assert said.returncode == 1
+    end = "\n".join(said.stderr.splitlines()[-2:])
+    assert all(word in end for word in words), said.stderr
+    assert "Traceback" not in said.stderr
+
+
+def test_a_full_scratch_folder_loses_nothing(place, context, bases):
+    here = place("pod")
+    context.dockerfile("FROM alpine\nCOPY file /\n")
+    assert here.trimaran("build", "-t", "kept", "/context").returncode == 0
+    (context / "large").write_bytes(os.urandom(8 << 20))
+    context.dockerfile("FROM alpine\nCOPY file large /\n")
+    here.fill()
+    said = here.trimaran("build", "-t", "other", "/context")
+    assert said.returncode == 1
+    assert "no space left on device" in said.stderr.lower()
+    assert "Traceback" not in said.stderr
+    here.empty()
+    assert here.trimaran("build", "-t", "other", "/context").returncode == 0
+    assert {"kept", "other"} <= set(here.trimaran("images").stdout.split())
+
+
 def lines(said: str) -> list[str]:
     return [match[1] for match in re.finditer(r"^#\d+ \d+\.\d+ (.*)$", said, re.MULTILINE)]
 
@@ -221,6 +342,3 @@ def layer_names(reference: str, number: int) -> list[str]:
     with urllib.request.urlopen(f"http://{host}/v2/{repository}/blobs/{digest}") as answer:
         archive = tarfile.open(fileobj=io.BytesIO(answer.read()))
     return sorted(name.strip("/") for name in archive.getnames())
-
-
-__all__ = ["Context", "Iterator", "Path", "mount_namespace", "subprocess"]

@@ -65,6 +65,14 @@ class Container:
         document = json.loads(self.trimaran("doctor", "--json", env=env).stdout)
         return next(each for each in document["findings"] if each["name"] == name)
 
+    def fill(self) -> None:
+        """Use up the scratch folder of a pod, but for a few pages."""
+        room = os.statvfs(self.folder / "scratch")
+        (self.folder / "scratch/ballast").write_bytes(b"x" * (room.f_bavail * room.f_frsize - (1 << 20)))
+
+    def empty(self) -> None:
+        (self.folder / "scratch/ballast").unlink()
+
     def environment(self) -> dict[str, str]:
         return {"TRIMARAN_ROOT": f"{self.home}/store", "TRIMARAN_CONFIG": f"{self.home}/trimaran.toml"}
 
@@ -91,14 +99,14 @@ def container(
         image = _image(folder / "image")
         scratch = folder / "scratch"
         scratch.mkdir()
-        scratch.chmod(0o777)
         home = SCRATCH if volume or not root else "/root"
         settings = f'[registry."docker.io"]\nmirrors = ["{mirror}"]\n[registry."{mirror}"]\nhttp = true\n'
-        (scratch / "trimaran.toml").write_text(settings)
         (image / "root/trimaran.toml").write_text(settings)
         binds = [("/usr", "/usr", "ro"), (str(venv), str(venv), "ro"), (str(context), "/context", "ro")]
         binds += [(str(scratch), SCRATCH, "rw")] if volume or not root else []
-        with _overlay(folder, image) as rootfs:
+        with _overlay(folder, image) as rootfs, _memory(scratch) if not root else contextlib.nullcontext():
+            scratch.chmod(0o777)
+            (scratch / "trimaran.toml").write_text(settings)
             config = _config(rootfs, binds, root=root, seccomp_profile=seccomp_profile, masked=masked)
             yield Container(folder, config, home, program)
 
@@ -115,6 +123,16 @@ def _image(folder: Path) -> Path:
         with contextlib.suppress(OSError):
             shutil.copy(f"/etc/{name}", folder / "etc" / name)
     return folder
+
+
+@contextlib.contextmanager
+def _memory(folder: Path) -> Iterator[None]:
+    """A scratch folder of limited size, as pods have."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @contextlib.contextmanager
