@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from stage import reading
+from stage import reading, restricted
 from stage.faulty import layers_of
 from stage.namespaces import mount_namespace
 from stage.places import Container, container
@@ -324,6 +324,43 @@ def test_a_full_scratch_folder_loses_nothing(place, context, bases):
     here.empty()
     assert here.trimaran("build", "-t", "other", "/context").returncode == 0
     assert {"kept", "other"} <= set(here.trimaran("images").stdout.split())
+
+
+@pytest.mark.parametrize("runtime", ["crun", "runc", ""])
+def test_user_namespaces_for_known_programs_only(rootless, bases, context, runtime):
+    """Ubuntu 24.04: an interpreter is refused, a runtime of the distribution is not, and opens the way."""
+    context.dockerfile(
+        "FROM alpine\nRUN --mount=type=cache,target=/c id -u; chown daemon /etc/passwd; stat -c %U /etc/passwd\n"
+        "USER daemon\nRUN id -u\n"
+    )
+    other = {"crun": "runc", "runc": "crun"}.get(runtime, "")
+    with mount_namespace() as inside:
+        inside.run("sh", "-c", "test -e /sys/fs/cgroup/cgroup.controllers || mount -t cgroup2 none /sys/fs/cgroup")
+        if other:
+            inside.run(
+                "sh",
+                "-c",
+                f"for p in /usr/bin/{other} /usr/sbin/{other}; do ! test -e $p || mount --bind /dev/null $p; done",
+            )
+        command = inside.inside(rootless)
+        words = [*command.command, "build", "--progress=plain", "-t", "made", str(context.folder)]
+        secret = {"A_TOKEN": "not to be on a disk"}
+        names = [runtime] if runtime else []
+        said = restricted.run(words, names, env=command.environment | secret, cwd="/")
+        words = [*command.command, "doctor", "--json"]
+        document = json.loads(restricted.run(words, names, env=command.environment, cwd="/").stdout)
+        found = {each["name"]: each["status"] for each in document["findings"]}
+        assert found["place"] == found["user namespaces"] == ("ok" if runtime else "fail")
+    if not runtime:
+        assert said.returncode == 1
+        assert "user namespace: Operation not permitted" in said.stderr
+        return
+    assert said.returncode == 0, said.stderr
+    assert lines(said.stderr) == ["0", "daemon", "1"]
+    assert "TRIMARAN_SANDBOX" not in said.stderr, "it is a container as any other"
+    left = rootless.home / "run" / f"trimaran-{os.stat(rootless.home).st_uid}"
+    assert {path.name for path in left.iterdir()} <= {"root", "state"}, "no bundle is left, nor our environment in it"
+    assert "made" in rootless("images").stdout, "one store, whichever way it was entered"
 
 
 def lines(said: str) -> list[str]:

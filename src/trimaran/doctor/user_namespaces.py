@@ -11,6 +11,7 @@ from trimaran.doctor import probes
 from trimaran.doctor.machine import Finding, Machine
 from trimaran.doctor.remedies import Remedies
 from trimaran.linux import ids
+from trimaran.linux.enter import foresee
 
 NEEDED = 65536
 """How many ids an image may use."""
@@ -20,7 +21,8 @@ _NAME, _IDS = "user namespaces", "subordinate ids"
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """`most` is user.max_user_namespaces, `clone` Debian's switch (None: the kernel has none); counts of ids.
 
-    `helpers`: whether newuidmap and newgidmap are there with the right to map; `next_free`: first id nobody has.
+    `helpers`: whether newuidmap and newgidmap are there with the right to map; `next_free`: first id nobody has;
+    `vouched`: a runtime of the distribution makes namespaces for us.
     """
 
     user: str
@@ -33,17 +35,20 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     next_free: int
     helpers: str
     apparmor: bool = False
+    vouched: bool = False
 
 
 def examine(machine: Machine) -> list[Finding]:
     may_mount = machine.may_mount
     subuid, subgid = machine.read("/etc/subuid") or "", machine.read("/etc/subgid") or ""
+    problem = "" if may_mount else probes.in_child(probes.become_namespace_root)
     facts = Facts(
         user=machine.user,
         may_mount=may_mount,
         most=_number(machine.read("/proc/sys/user/max_user_namespaces")),
         clone=_number(machine.read("/proc/sys/kernel/unprivileged_userns_clone")),
-        problem="" if may_mount else probes.in_child(probes.become_namespace_root),
+        problem=problem,
+        vouched=bool(problem) and foresee().mounts,
         subuids=sum(length for _, length in ids.parse_subordinate(subuid, machine.user, machine.uid)),
         subgids=sum(length for _, length in ids.parse_subordinate(subgid, machine.user, machine.uid)),
         next_free=next_free(subuid + "\n" + subgid),
@@ -92,6 +97,8 @@ def decide(facts: Facts, remedies: Remedies) -> list[Finding]:
 
 def _namespaces(facts: Facts, remedies: Remedies) -> Finding:
     without = "RUN cannot work; builds without RUN do"
+    if facts.problem and facts.vouched:
+        return Finding(_NAME, "ok", f"{facts.problem} for us, but not for the runtime, which makes them for us")
     if facts.clone == 0:
         command = remedies.sysctl("kernel.unprivileged_userns_clone", 1)
         return Finding(_NAME, "fail", f"kernel.unprivileged_userns_clone is 0: {without}", command)

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from trimaran.errors import Denied, Unsupported
+from trimaran.errors import Denied
 from trimaran.linux import cgroups, ids, mounts, outer, syscalls
 from trimaran.linux.cgroups import Confinement
 from trimaran.linux.place import CAP_MKNOD, CAP_SYS_ADMIN, CAP_SYS_CHROOT, Place, has_capability, masks_on_proc
@@ -76,10 +76,16 @@ def describe(*, mount_namespace: bool = True, pid_namespace: bool | None = None,
 
 def foresee() -> Place:
     """The place as `enter` would find it, tried in a child that ends at once. No thread may run; about 3 ms."""
+    from trimaran.linux import user_namespace
+
     root = os.geteuid() == 0
     nested = mounts.in_user_namespace()
-    users, _ = _wanted_maps()
-    refusal = "" if root and has_capability(CAP_SYS_ADMIN) else _refused_in_child()
+    users, groups = user_namespace.wanted_maps()
+    refusal = "" if root and has_capability(CAP_SYS_ADMIN) else user_namespace.refused()
+    if refusal and not root:
+        from trimaran.linux import vouched
+
+        refusal = "" if vouched.is_open(users, groups) else refusal
     masks = () if refusal or (root and not nested and has_capability(CAP_SYS_ADMIN)) else masks_on_proc()
     return Place(
         mounts=not refusal,
@@ -88,40 +94,6 @@ def foresee() -> Place:
         root=root and has_capability(CAP_SYS_CHROOT),
         refusal=refusal or (_hidden(masks[0]) if masks else ""),
     )
-
-
-def _refused_in_child() -> str:
-    """What is answered to whoever makes a user namespace and mounts in it, "" when nothing is refused."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        said = ""
-        try:
-            said = _try_namespaces()
-        finally:
-            os.write(writer, said.encode())
-            os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as file:
-        said = file.read().decode(errors="replace")
-    os.waitpid(pid, 0)
-    return said
-
-
-def _try_namespaces() -> str:
-    own_user, own_group = os.geteuid(), os.getegid()
-    what = "make user namespace"
-    try:
-        syscalls.unshare(syscalls.CLONE_NEWUSER)
-        _write_single_map(own_user, own_group)
-        what = "mount in a user namespace"
-        syscalls.unshare(syscalls.CLONE_NEWNS)
-        syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_SLAVE)
-    except OSError as error:
-        return f"{what}: {error.strerror}"
-    except Denied as error:
-        return error.message
-    return ""
 
 
 def enter(*, rootless: bool | None = None, terminal: bool = False, manner: outer.Manner = outer.WORK) -> Entered:
@@ -133,10 +105,12 @@ def enter(*, rootless: bool | None = None, terminal: bool = False, manner: outer
     Where the place grants no namespaces, or no /proc of their own, this process itself goes on without them and
     `refusal` says why; Denied or Unsupported is raised for what is half granted. Costs about 4 ms. No thread may run.
     """
-    rootful_user = os.geteuid() == 0
+    _arrive()
     if rootless is None:
-        rootless = not (rootful_user and has_capability(CAP_SYS_ADMIN))
+        rootless = not (os.geteuid() == 0 and has_capability(CAP_SYS_ADMIN))
+    outside = os.geteuid() != 0 or _is_ours_alone()
     if rootless and (refusal := _make_user_namespace()):
+        _enter_by_runtime(terminal=terminal, manner=manner)
         return describe(mount_namespace=False, pid_namespace=False, refusal=refusal)
     if (rootless or mounts.in_user_namespace()) and (masks := masks_on_proc()):
         return _share_processes(_hidden(masks[0]))
@@ -158,7 +132,7 @@ def enter(*, rootless: bool | None = None, terminal: bool = False, manner: outer
     confinement.start()
     users, groups = ids.current_maps()
     return Entered(
-        rootless=not rootful_user,
+        rootless=outside,
         user_namespace=rootless or mounts.in_user_namespace(),
         users=users,
         groups=groups,
@@ -168,6 +142,31 @@ def enter(*, rootless: bool | None = None, terminal: bool = False, manner: outer
         can_mknod=not rootless and has_capability(CAP_MKNOD),
         confinement=confinement,
     )
+
+
+def _arrive() -> None:
+    if "TRIMARAN_VOUCHED_BUNDLE" in os.environ:
+        from trimaran.linux import vouched
+
+        vouched.arrive()
+
+
+def _make_user_namespace() -> str:
+    from trimaran.linux import user_namespace
+
+    return user_namespace.restricted() or user_namespace.make()
+
+
+def _enter_by_runtime(*, terminal: bool, manner: outer.Manner) -> None:
+    from trimaran.linux import user_namespace, vouched
+
+    vouched.enter_by_runtime(*user_namespace.wanted_maps(), terminal=terminal, manner=manner)
+
+
+def _is_ours_alone() -> bool:
+    """Whether root here is an ordinary account outside."""
+    users, _ = ids.current_maps()
+    return mounts.in_user_namespace() and users[0].outside != 0
 
 
 def _hidden(mask: str) -> str:
@@ -272,105 +271,5 @@ def _show_mount(fd: int | None, path: str) -> None:
         syscalls.move_mount(fd, syscalls.AT_FDCWD, path)
     except OSError:
         pass  # then no emulator is known, and a foreign step says so
-    finally:
-        os.close(fd)
-
-
-def _make_user_namespace() -> str:
-    """A user namespace with root = who we are, and the subordinate ids where the machine has given us some.
-
-    What the kernel answers where it grants none; "" when it is made.
-    """
-    users, groups = _wanted_maps()
-    helpers = _map_writers(users, groups) if ids.several(users) else []
-    own_user, own_group = os.geteuid(), os.getegid()
-    try:
-        syscalls.unshare(syscalls.CLONE_NEWUSER)
-    except OSError as error:
-        for _, write_end, _ in helpers:  # all of them first: the later children hold the ends of the earlier ones
-            os.close(write_end)
-        for _, _, pid in helpers:
-            os.waitpid(pid, 0)
-        return f"make user namespace: {error.strerror}"
-    if not helpers:
-        _write_single_map(own_user, own_group)
-        return ""
-    for name, write_end, pid in helpers:
-        os.write(write_end, b"1")
-        os.close(write_end)
-        _, status = os.waitpid(pid, 0)
-        if status:
-            raise Unsupported(
-                f"map users into the namespace: {name} ended with {os.waitstatus_to_exitcode(status)}",
-                hint="check that newuidmap and newgidmap are set-uid root and that /etc/subuid and /etc/subgid have "
-                "ranges for this account that overlap nobody else's",
-            )
-    return ""
-
-
-def _wanted_maps() -> tuple[tuple[ids.IdRange, ...], tuple[ids.IdRange, ...]]:
-    if os.geteuid() == 0:  # root of a container, or a test: all it has
-        users, groups = ids.current_maps()
-        return (
-            tuple(ids.IdRange(entry.inside, entry.inside, entry.length) for entry in users),
-            tuple(ids.IdRange(entry.inside, entry.inside, entry.length) for entry in groups),
-        )
-    user_ranges, group_ranges = ids.own_subordinates()
-    if not user_ranges or not group_ranges or not (_program("newuidmap") and _program("newgidmap")):
-        return (ids.IdRange(0, os.geteuid(), 1),), (ids.IdRange(0, os.getegid(), 1),)
-    return ids.id_map(os.geteuid(), user_ranges), ids.id_map(os.getegid(), group_ranges)
-
-
-def _program(name: str) -> str | None:
-    """A set-uid helper is looked for in the system's folders only: PATH is the caller's to set."""
-    for folder in ("/usr/bin", "/bin", "/usr/sbin", "/sbin", "/usr/local/bin", "/run/wrappers/bin"):
-        if os.access(f"{folder}/{name}", os.X_OK):
-            return f"{folder}/{name}"
-    return None
-
-
-def _map_writers(users: tuple[ids.IdRange, ...], groups: tuple[ids.IdRange, ...]) -> list[tuple[str, int, int]]:
-    """Children forked while we still are in the old user namespace; each waits for one byte, then maps us."""
-    return [_map_writer("newuidmap", "uid_map", users), _map_writer("newgidmap", "gid_map", groups)]
-
-
-def _map_writer(program: str, file: str, entries: tuple[ids.IdRange, ...]) -> tuple[str, int, int]:
-    target = os.getpid()
-    read_end, write_end = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(read_end)
-        return program, write_end, pid
-    try:
-        os.close(write_end)
-        if os.read(read_end, 1) != b"1":
-            os._exit(1)
-        if os.geteuid() == 0:
-            _write_once(f"/proc/{target}/{file}", "\n".join(map(str, entries)))
-            os._exit(0)
-        path = _program(program) or program
-        words = [word for entry in entries for word in str(entry).split()]
-        # Nothing of our environment: it may hold a secret of the build.
-        os.execve(path, [program, str(target), *words], {})  # noqa: S606 - a fixed program of the system's folders
-    except OSError:
-        os._exit(1)
-
-
-def _write_single_map(user: int, group: int) -> None:
-    try:
-        _write_once("/proc/self/setgroups", "deny")
-        _write_once("/proc/self/uid_map", f"0 {user} 1")
-        _write_once("/proc/self/gid_map", f"0 {group} 1")
-    except OSError as error:
-        raise Denied(
-            f"map this account into the namespace: {error.strerror}",
-            hint="AppArmor may restrict user namespaces: see `trimaran doctor`",
-        ) from error
-
-
-def _write_once(path: str, text: str) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.write(fd, text.encode())
     finally:
         os.close(fd)
