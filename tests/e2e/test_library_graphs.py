@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -183,3 +184,20 @@ def test_errors_of_graphs(rootful: Scripts, bases: str, context: Context) -> Non
     first = rootful("exec(compile(open('made.py').read(), 'made.py', 'exec'))").splitlines()[0]
     assert "Location(filename='made.py'" in first
     assert "Position(line=6," in first
+
+
+@pytest.mark.emulated
+def test_examples_of_the_documentation_run(rootful: Scripts, trimaran: Trimaran, bases: str, context: Context) -> None:
+    """Every Python block of docs/python.md, one after another in one program."""
+    text = (Path(__file__).parents[2] / "docs/python.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == text.count("<!-- run -->") >= 8
+    context.dockerfile("FROM alpine\nARG WORD=none\nRUN echo $WORD > /word\n")
+    context.write("file", "here\n")
+    rootful.python.environment["REGISTRY"] = f"{bases}/library"
+    said = rootful("\n".join(blocks))
+    for word in ("exit code: 7\n7\n('almost',)\nDockerfile 2\n", "done: [2/2] RUN echo hello", "linux/arm64 is "):
+        assert word in said
+    name = f"docker://{bases}/library/graph"
+    assert reading.config_of(name, architecture="arm64")["config"]["Cmd"] == ["cat", "out", "notes"]
+    assert trimaran("run", "--platform=linux/arm64", f"{bases}/library/graph").stdout == "HERE\naarch64\n"

@@ -141,3 +141,12 @@ def test_graphs_and_what_can_be_said_of_them() -> None:
         build_options(image("a", platform="linux/s390x"), {"platforms": ["linux/arm64"]})
     with pytest.raises(UsageError, match="empty"):
         build_options(scratch(), {})
+
+
+def test_every_option_is_offered_or_is_the_command_lines_alone() -> None:
+    """Whoever adds an option gives it a keyword in `library/options.py`, too."""
+    command_line = {"iidfile", "metadata_file", "progress", "builder", "debug", "call"}
+    ours = {"context", "graphs", "folders"}
+    named = {"agents": "ssh"}
+    fields = {named.get(name, name) for name in BuildOptions.__struct_fields__} - command_line - ours
+    assert fields == set(BuildKeywords.__annotations__)
