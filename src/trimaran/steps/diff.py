@@ -1,8 +1,9 @@
 """How a DiffOp runs: what makes `upper` out of `lower`, as layers that can be put onto something else.
 
-Where the upper root was made on the lower one, those are the layers it was made with, as they are. Else one layer is
-made from the two trees: what is new or changed (BuildKit's containerd rules: owner, mode, size, time, xattrs, and
-content where those are equal; times of folders do not count), and a deletion for each name that is gone.
+Where the upper root was made on the lower one, those are the layers it was made with, as they are, and one of folders
+that they leave to the root below. Else one layer is made from the two trees: what is new or changed (BuildKit's
+containerd rules: owner, mode, size, time, xattrs, and content where those are equal; times of folders do not count),
+and a deletion for each name that is gone.
 """
 
 from __future__ import annotations
@@ -46,8 +47,18 @@ class DiffStep:
         assert isinstance(lower, Rootfs)
         assert isinstance(upper, Rootfs)
         if upper.layers[: len(lower.layers)] == lower.layers:
-            return (Rootfs(upper.layers[len(lower.layers) :]),)
+            return (await self._cut(lower, upper),)
         return (await self._compare(lower, upper),)
+
+    async def _cut(self, lower: Rootfs, upper: Rootfs) -> Rootfs:
+        """The layers between the two; what their lists leave to the lower root about folders is said once more."""
+        layers = upper.layers[len(lower.layers) :]
+        if not lower.layers or not layers:
+            return Rootfs(layers)
+        store = self._context.store
+        lists = [await store.layers.entries(layer) for layer in layers]
+        folders = implied_folders(lists, await store.roots.tree(upper))
+        return Rootfs((*layers, await store.layers.add(EntryList.of(folders), {}))) if folders else Rootfs(layers)
 
     async def _compare(self, lower: Rootfs, upper: Rootfs) -> Rootfs:
         before, after = await self._context.view(lower), await self._context.view(upper)
@@ -61,6 +72,14 @@ class DiffStep:
         listed = EntryList.of(_linked(_with_parents(entries, after.tree), after.tree, digests))
         layer = await self._context.store.layers.add(listed, origins)
         return Rootfs((layer,))
+
+
+def implied_folders(lists: Sequence[EntryList], upper: Tree) -> list[Entry]:
+    """Folders that `lists` have something in and none of them lists, as they are in `upper`. Pure."""
+    paths = {path for entries in lists for path in entries.children if path}
+    unlisted = [path for path in paths if all(entries.get(path) is None for entries in lists)]
+    found = [upper.get(path) for path in unlisted]
+    return [entry for entry in found if entry is not None and entry.kind == FOLDER]
 
 
 class Changes(msgspec.Struct, frozen=True):

@@ -44,4 +44,5 @@ def cases(image: str) -> Iterator[tuple[str, graph.State]]:
         "deletion where nothing is",
         graph.merge(graph.scratch("linux/amd64").mkfile("/y", "1"), graph.diff(files, files.rm("/x/b"))),
     )
+    yield "deletion in a folder that has another mode", graph.merge(other, graph.diff(files, files.rm("/x/b")))
     yield "run on a merge", graph.merge(left, graph.diff(left, change), right).run("ls -R /d > /list; rm /d/two")
