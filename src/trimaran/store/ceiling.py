@@ -32,6 +32,7 @@ _LOOK = 0.2
 """Seconds between two looks at the file system while a build runs."""
 _MEASURE, _SHARE = 1.0, 20
 """Others may free what a step takes: so the store is measured all the same, for a twentieth of the time at most."""
+_TRIES = 3
 _BLOCK = 4096
 
 
@@ -82,14 +83,21 @@ class Ceiling:
             if size and self._measured and self._take(size):
                 return
             collector = self._collector()
-            records = collector.usage(cancel)
-            used = sum(record.size for record in records)
             others = CHUNK * max(0, len(os.listdir(os.path.join(self._root, "live"))) - 1)
-            if used + others + size > self.limit and self._evict(cancel, collector, self.limit - size - others):
+            patience = _TRIES
+            while True:
                 records = collector.usage(cancel)
                 used = sum(record.size for record in records)
-            if used + size > self.limit:
-                raise self._full(what, records)
+                if used + others + size <= self.limit:
+                    break
+                if self._evict(cancel, collector, self.limit - size - others):
+                    continue
+                if used + size <= self.limit:
+                    break
+                if not patience:
+                    raise self._full(what, records)
+                patience -= 1
+                time.sleep(_LOOK)  # files being written take more blocks at first than they keep
             with guarded(self._lock, exclusive=True):
                 self._write(used + others + size)
             self._measured = True
