@@ -44,6 +44,10 @@ class Explainer:
         self._sink = sink
         self._refuse = refuse
         self._began = time.time_ns()
+        self._known: bool | None = None
+        self._seen = 0
+        self._said: dict[str, set[str]] = {}
+        """Texts of the graph's steps → their places, as of when it had `_seen` vertices."""
 
     async def missed(self, miss: Miss) -> Accounted:
         lists = await _lists(miss)
@@ -89,7 +93,9 @@ class Explainer:
         found = difference(now, earlier, files) if earlier is not None else ()
         if stone is not None and earlier is not None and earlier.op == now.op:
             return (_evicted(stone), *found)
-        return found or (NeverBuilt(whole=not self._store.records.knows(self._scope, before=self._began)),)
+        if self._known is None:
+            self._known = self._store.records.knows(self._scope, before=self._began)
+        return found or (NeverBuilt(whole=not self._known),)
 
     def _nearest(self, now: CacheRecord, graph: Collection[Vertex]) -> tuple[CacheRecord | None, Tombstone | None]:
         """The earlier record this step is an edit of: the same op or place in this build file, else the same op on
@@ -106,14 +112,23 @@ class Explainer:
         if here:
             return min(there or here, key=lambda each: distance(now, each)), None
         own = place.rpartition(" ")[2]
-        others = {_said(each.hints.name) for each in graph if each.hints.place not in ("", own)}
         edited, stone = self._at(place)
-        edited = [each for each in edited if _said(each.description) not in others]  # else that was moved, not edited
+        edited = [each for each in edited if not self._places(each, graph) - {own}]  # else that was moved, not edited
         if edited:
             return min(edited, key=lambda each: distance(now, each)), stone
         below = _unpinned(now.account)
         elsewhere = (each for each in alike if each.account is not None and _unpinned(each.account) == below)
         return next(elsewhere, None), None
+
+    def _places(self, record: CacheRecord, graph: Collection[Vertex]) -> set[str]:
+        """Where in the graph steps stand that say what the record's step said."""
+        if len(graph) != self._seen:
+            self._seen = len(graph)
+            self._said.clear()
+            for vertex in graph:
+                if vertex.hints.place:
+                    self._said.setdefault(_said(vertex.hints.name), set()).add(vertex.hints.place)
+        return self._said.get(_said(record.description), set())
 
     def _at(self, place: str) -> tuple[list[CacheRecord], Tombstone | None]:
         found = self._store.records.latest_at(place, before=self._began) if place else []
