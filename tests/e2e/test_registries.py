@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import socket
@@ -148,6 +149,22 @@ def test_basic_registry(either: Trimaran, basic_registry: Guarded, app: Context)
     assert json.loads(either("imagetools", "inspect", "--raw", name).stdout)["layers"]
     either("logout", basic_registry.address)
     assert "no credentials" in one_error(either("imagetools", "inspect", name, exit_code=1).stderr)
+
+
+@pytest.mark.parametrize("variable", ["DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"])
+def test_credentials_as_ci_systems_give_them(
+    trimaran: Trimaran, basic_registry: Guarded, app: Context, variable: str
+) -> None:
+    """GitLab's variable, and the file that podman's users set."""
+    both = f"{basic_registry.user}:{basic_registry.password}".encode()
+    text = json.dumps({"auths": {basic_registry.address: {"auth": base64.b64encode(both).decode()}}})
+    file = trimaran.home / "auth.json"
+    file.write_text(text)
+    env = {variable: text if variable == "DOCKER_AUTH_CONFIG" else str(file)}
+    name = f"{basic_registry.address}/app:1"
+    trimaran("build", "-t", name, "--push", ".", cwd=app.folder, env=env)
+    assert json.loads(trimaran("imagetools", "inspect", "--raw", name, env=env).stdout)["layers"]
+    assert "no credentials" in one_error(trimaran("imagetools", "inspect", name, exit_code=1).stderr)
 
 
 HELPER = """#!/bin/sh

@@ -36,7 +36,7 @@ class Registry:
         self.settings = settings or Settings()
         self.client = Client(self._environment)
         self.hosts = Hosts(self.settings, docker_files)
-        self.docker_config = docker_config or DockerConfig.default(self._environment)
+        self.docker_config = docker_config or DockerConfig.of_all(self._environment)
         self.authority = Authority(self.client, self.hosts, self.docker_config)
         self._endpoints: dict[Host, Endpoint] = {}
         self._insecure: set[str] = set()

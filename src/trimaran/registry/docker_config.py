@@ -59,6 +59,13 @@ def _host_of(key: str) -> str:
     return key.partition("://")[2].partition("/")[0] if "://" in key else key.partition("/")[0]
 
 
+def podman_files(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Where podman, buildah and skopeo log in to (containers-auth.json(5))."""
+    home = environment.get("HOME") or os.path.expanduser("~")
+    folders = [environment.get("XDG_RUNTIME_DIR", ""), environment.get("XDG_CONFIG_HOME") or f"{home}/.config"]
+    return tuple(f"{folder}/containers/auth.json" for folder in folders if folder)
+
+
 _PROXY_VARIABLES = {
     "httpProxy": "HTTP_PROXY",
     "httpsProxy": "HTTPS_PROXY",
@@ -83,6 +90,16 @@ class DockerConfig:
         home = environment.get("HOME") or os.path.expanduser("~")
         folder = environment.get("DOCKER_CONFIG") or os.path.join(home, ".docker")
         return cls(os.path.join(folder, "config.json"), environment)
+
+    @staticmethod
+    def of_all(environment: Mapping[str, str]) -> DockerConfig:
+        """The default one, and for credentials the other places where they may be (credential_sources.py)."""
+        named = any(environment.get(name) for name in ("DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"))
+        if not named and not any(map(os.path.exists, podman_files(environment))):
+            return DockerConfig.default(environment)
+        from trimaran.registry.credential_sources import CredentialSources
+
+        return CredentialSources.default(environment)
 
     @property
     def document(self) -> dict[str, Any]:
