@@ -282,3 +282,26 @@ def test_interrupted_program_may_go_on(rootful: Scripts, trimaran: Trimaran, bas
     context.dockerfile(SLEEPER)
     assert rootful(INTERRUPTED) == "interrupted\n"
     assert leaks_of(trimaran.home) == []
+
+
+KILLED = """
+import os, signal
+import trimaran
+
+def tell(event):
+    if getattr(event, "data", b""):
+        (child,) = open(f"/proc/self/task/{os.getpid()}/children").read().split()
+        os.kill(int(child), signal.SIGKILL)
+try:
+    trimaran.build(".", on_event=tell)
+except trimaran.Unavailable as error:
+    print(error)
+"""
+
+
+def test_engine_that_is_killed_is_an_error_and_leaves_nothing(
+    rootful: Scripts, trimaran: Trimaran, bases: str, context: Context
+) -> None:
+    context.dockerfile(SLEEPER)
+    assert rootful(KILLED) == "hear of the build's engine: it was killed by signal 9\n"
+    assert not await_no_leaks(trimaran.home, SECONDS)

@@ -125,6 +125,8 @@ more = asyncio.run(trimaran.from_dockerfile_async(".", target="final", platform=
 print(more.platform, more.cwd, more.environment["WORD"])
 further = trimaran.build(state.run("test $WORD = said && test $PWD = /work && test $(id -u) = 7"))
 print(len(further.steps) > len(again.steps))
+text = "FROM alpine\\nCOPY --from=other file /file\\nRUN cat /file\\n"
+trimaran.build(trimaran.from_dockerfile(".", dockerfile=text, build_contexts={"other": "."}))
 """
 
 

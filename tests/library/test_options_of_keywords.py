@@ -141,6 +141,8 @@ def test_graphs_and_what_can_be_said_of_them() -> None:
         build_options(image("a", platform="linux/s390x"), {"platforms": ["linux/arm64"]})
     with pytest.raises(UsageError, match="empty"):
         build_options(scratch(), {})
+    with pytest.raises(UsageError, match="it is no context"):
+        build_options(42, {})  # type: ignore[arg-type]
 
 
 def test_every_option_is_offered_or_is_the_command_lines_alone() -> None:

@@ -96,7 +96,8 @@ def _state(result: BuildResult) -> State:
         environment=dict(variable.partition("=")[::2] for variable in config.env),
         cwd=config.working_dir,
         user_name=config.user,
-        folders=dict(result.folders),
+        # The Dockerfile has been read: no graph asks for its folder, which may have been a temporary one.
+        folders={name: path for name, path in result.folders if name != "dockerfile"},
         base_config=graph.base_config,
     )
 

@@ -119,6 +119,8 @@ def _graphs(
     source: State | Callable[[Platform], State], given: Mapping[str, Any], names: tuple[str, ...]
 ) -> dict[str, Any]:
     """The fields of a build of states. UsageError for keywords that are about Dockerfiles."""
+    if not isinstance(source, State) and not callable(source):
+        raise UsageError(f"build {source!r}: it is no context", hint="a folder, a URL, a graph, or what makes a graph")
     for name in given:
         if name not in _OF_GRAPHS:
             raise UsageError(f"build a graph: {name} is about Dockerfiles", hint="say it in the graph itself")
