@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from trimaran import aio
 from trimaran.linux import syscalls
-from trimaran.store import stages
+from trimaran.store import lanes
 
 
 def in_mount_namespace(work: Callable[[], None]) -> None:
@@ -48,7 +48,7 @@ def in_user_namespace(work: Callable[[], None]) -> None:
 def _forget_threads() -> None:
     """A fork has none of its parent's threads, but believes in its pools."""
     aio._pool = None
-    stages._pool = None
+    lanes._pool = None
     asyncio.set_event_loop(None)
 
 

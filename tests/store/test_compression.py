@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from trimaran.aio import Cancel
 from trimaran.errors import Cancelled, Corrupt, UsageError
 from trimaran.store import encoders as c
-from trimaran.store import stages
+from trimaran.store import lanes
 from trimaran.store.compression import Compression, kind_of
 from trimaran.store.decompression import Bounds, decompress
 from trimaran.store.encoders import compressed
@@ -75,9 +75,9 @@ def test_bytes_do_not_depend_on_how_it_was_written_nor_on_threads(compression, m
     assert packed(compression, DATA, 333_333) == expected
     assert packed(compression, DATA, len(DATA)) == expected
     for threads in (1, 5):
-        for module in (c, stages):
+        for module in (c, lanes):
             monkeypatch.setattr(module, "THREADS", threads)
-        monkeypatch.setattr(stages, "_pool", None)
+        monkeypatch.setattr(lanes, "_pool", None)
         assert packed(compression, DATA, 100_000) == expected
 
 

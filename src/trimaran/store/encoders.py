@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from trimaran.aio import Cancel
 from trimaran.store.compression import GZIP, ZSTD, Compression
-from trimaran.store.stages import THREADS, Stage, threads
+from trimaran.store.lanes import THREADS, Lane, threads
 
 BLOCK = 1 << 20
 """Bytes of content one thread compresses on its own: a constant, because it shows in the result."""
@@ -56,7 +56,7 @@ def compressed(
 
     Everything is written out when the block ends without an error; nothing goes on when it ends with one.
     """
-    with Stage(write) as output:
+    with Lane(write) as output:
         encoder = _encoder(cancel, output.put, compression)
         try:
             yield encoder.write

@@ -17,10 +17,10 @@ from trimaran.store.decompression import decompress
 from trimaran.store.disk import disk_errors
 from trimaran.store.encoders import compressed
 from trimaran.store.entries import FILE, FOLDER, Entry, EntryList
+from trimaran.store.lanes import Lane
 from trimaran.store.layer_rows import LayerBlob
 from trimaran.store.render import write_layer, write_snapshot
 from trimaran.store.snapshots.lowers import mark_listed_whiteouts
-from trimaran.store.stages import Stage
 
 _CHUNK = 1 << 20
 _BLOCK = 4096
@@ -73,7 +73,7 @@ def recompress(cancel: Cancel, content: Content, blob: LayerBlob, compression: C
     try:
         with damage_noticed(content, blob.descriptor, fd), content.writer(compression.media_type()) as writer:
             read = decompress(verified(content, blob.descriptor, fd))
-            with Stage(hasher.update) as hashing, compressed(cancel, writer.write, compression) as encode:
+            with Lane(hasher.update) as hashing, compressed(cancel, writer.write, compression) as encode:
                 while data := read(_CHUNK):
                     hashing.put(data)
                     encode(data)

@@ -32,8 +32,8 @@ from trimaran.store.entries import (
     implied,
     order,
 )
+from trimaran.store.lanes import Lane
 from trimaran.store.nodes import OPEN_FOLDER, Nodes
-from trimaran.store.stages import Stage
 from trimaran.tar import header, whiteouts
 from trimaran.tar.writer import Writer
 
@@ -81,7 +81,7 @@ def write_layer(cancel: Cancel, entries: EntryList, open_file: OpenFile, write: 
     """Give the tar to `write` in pieces of about 1 MiB. ContextChanged when a file is not what the list says."""
     hasher = sha256()
     digests: dict[str, Digest] = {}
-    with Stage(hasher.update) as hashing:
+    with Lane(hasher.update) as hashing:
 
         def out(piece: bytes) -> None:
             hashing.put(piece)

@@ -5,14 +5,14 @@ import time
 
 import pytest
 
-from trimaran.store import stages
-from trimaran.store.stages import Stage
+from trimaran.store import lanes
+from trimaran.store.lanes import Lane
 
 
 def feed(work, pieces):
-    with Stage(work) as stage:
+    with Lane(work) as lane:
         for piece in pieces:
-            stage.put(piece)
+            lane.put(piece)
 
 
 def test_order_is_kept_and_everything_is_done_at_the_end():
@@ -36,19 +36,19 @@ def test_what_waits_is_bounded():
 
     taken = []
 
-    def fill(stage):
+    def fill(lane):
         for number in range(20):
-            stage.put(b"%d" % number)
+            lane.put(b"%d" % number)
             taken.append(number)
 
-    with Stage(work) as stage:
-        feeder = threading.Thread(target=fill, args=(stage,))
+    with Lane(work) as lane:
+        feeder = threading.Thread(target=fill, args=(lane,))
         feeder.start()
         deadline = time.monotonic() + 5
-        while len(taken) <= stages._WAITING and time.monotonic() < deadline:
+        while len(taken) <= lanes._WAITING and time.monotonic() < deadline:
             time.sleep(0.01)
         time.sleep(0.1)
-        assert len(taken) == stages._WAITING + 1, "those that wait, and the one that is worked on"
+        assert len(taken) == lanes._WAITING + 1, "those that wait, and the one that is worked on"
         go.set()
         feeder.join(10)
     assert len(done) == 20

@@ -1,7 +1,7 @@
 """One thing after another, each in a thread of its own: what hashes, compresses and writes one stream side by side.
 
-Law: order is kept, memory is bounded, and no thread outlives the stage. What a stage does may wait for a disk, never
-for another stage.
+Law: order is kept, memory is bounded, and no thread outlives the lane. What is done in a lane may wait for a disk,
+never for another lane.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from typing import Self
 THREADS = max(2, min(os.cpu_count() or 2, 16))
 """That many blocks are compressed at a time."""
 _WAITING = 4
-"""Pieces (of about 1 MiB) that may wait before a stage."""
+"""Pieces (of about 1 MiB) that may wait in a lane."""
 
 _pool: ThreadPoolExecutor | None = None
 
 
 def threads() -> ThreadPoolExecutor:
-    """The one pool of all stages and encoders of the process; two more than cores, for who waits for the disk."""
+    """The one pool of all lanes and encoders of the process; two more than cores, for who waits for the disk."""
     global _pool  # noqa: PLW0603 - made on first use
     if _pool is None:
-        _pool = ThreadPoolExecutor(THREADS + 2, thread_name_prefix="stage")
+        _pool = ThreadPoolExecutor(THREADS + 2, thread_name_prefix="lane")
     return _pool
 
 
-class Stage:
+class Lane:
     """Gives each piece to `work`, in order, in another thread. What `work` raises comes out of `put` or at the end.
 
     A single piece is worked on by who brought it: most layers are small, and a thread costs more than they do.
