@@ -132,8 +132,8 @@ import trimaran
 async def main():
     begun = asyncio.Event()
     task = asyncio.create_task(trimaran.build_async(".", on_event=lambda e: getattr(e, "data", b"") and begun.set()))
-    await begun.wait()
-    assert children(), "void when nothing runs"
+    await asyncio.wait([task, asyncio.create_task(begun.wait())], return_when=asyncio.FIRST_COMPLETED)
+    assert children() and not task.done(), "void when nothing runs"
     task.cancel()
     try:
         await task
