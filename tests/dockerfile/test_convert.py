@@ -451,3 +451,10 @@ def test_the_word_that_does_not_expand_is_marked():
         build("FROM scratch\nENV a=1\nLABEL x=$a y=${z:?needed} w=$a\n")
     (place,) = caught.value.where.ranges
     assert (place.start.line, place.start.character, place.end.character) == (3, 13, 25)
+
+
+@pytest.mark.parametrize(("value", "index"), [("1", True), ("true", True), ("0", False), ("", False)])
+def test_an_index_of_one_platform_is_made_when_asked_for(value, index):
+    request = FrontendRequest(build_platform=AMD64, build_args=(("BUILDKIT_MULTI_PLATFORM", value),))
+    assert request.as_index == index
+    assert FrontendRequest(build_platform=AMD64, platforms=(AMD64, ARM64)).as_index
