@@ -107,6 +107,30 @@ def test_changes_become_a_layer(stacks):
     stacks(work)
 
 
+def test_a_copy_tells_what_was_touched_from_what_was_changed(tmp_path):
+    """All numbers of the files are as they were, but for the time of change: content and attributes decide."""
+
+    async def work(store):
+        store.snapshots._chosen = CopySnapshots(store.snapshots.folders)
+        async with store.roots.mount(Rootfs((await base(store),)), writable=True) as mounted:
+            for path, data in (("etc/passwd", b"root:x:0:0\n"), ("usr/bin/sh", b"??"), ("d/x", b"1")):
+                before = os.stat(os.path.join(mounted.path, path))
+                with open(os.path.join(mounted.path, path), "r+b") as file:
+                    file.write(data)
+                if path == "d/x":
+                    os.setxattr(file.name, "user.mark", b"1")
+                os.utime(file.name, ns=(before.st_atime_ns, before.st_mtime_ns))
+            layer = await mounted.commit()
+        entries = await store.layers.entries(layer)
+        assert {e.path for e in entries if e.kind == FILE} == {"usr/bin/sh", "d/x"}
+
+    def inside():
+        with open_store(str(tmp_path / "store")) as store:
+            asyncio.run(work(store))
+
+    in_mount_namespace(inside)
+
+
 def test_nothing_changed_is_no_layer(stacks):
     async def work(store):
         rootfs = Rootfs((await base(store), await store.layers.add(EMPTY, {})))

@@ -89,8 +89,16 @@ class _CopyMount:
 
 
 def _only_touched(before: _Stamp | None, after: _Stamp) -> bool:
-    """Whether a file is as it was, but for the time of its last change: its content may be what it was."""
-    return before is not None and len(before) == len(after) > _CTIME and _untimed(before) == _untimed(after)
+    """Whether a file is as it was, but for the time of its last change: its content may be what it was.
+
+    Regular files only: no device of an image is ever opened.
+    """
+    return (
+        stat.S_ISREG(after[0])
+        and before is not None
+        and len(before) == len(after) > _CTIME
+        and _untimed(before) == _untimed(after)
+    )
 
 
 def _untimed(stamp: _Stamp) -> _Stamp:
@@ -113,11 +121,11 @@ def _is_same(cancel: Cancel, file: str, stack: Lowers, path: str) -> bool:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     for folder in stack.folders(above):
         try:
+            if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                return False
             lower = os.open(name, flags, dir_fd=folder)
         except FileNotFoundError:
             continue
-        except OSError:
-            return False
         try:
             upper = os.open(file, flags)
             try:
@@ -130,8 +138,6 @@ def _is_same(cancel: Cancel, file: str, stack: Lowers, path: str) -> bool:
 
 
 def _equal(cancel: Cancel, one: int, other: int) -> bool:
-    if not (stat.S_ISREG(os.fstat(one).st_mode) and stat.S_ISREG(os.fstat(other).st_mode)):
-        return False
     while True:
         cancel.check()
         data = os.read(one, 1 << 20)
