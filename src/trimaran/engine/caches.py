@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trimaran import aio
-from trimaran.caches.options import InlineExport
+from trimaran.caches.options import CacheImport, InlineExport, LocalImport
 from trimaran.digest import Digest
 from trimaran.events import Sink, WarningEvent
 
@@ -40,18 +40,28 @@ class BuildCaches:
 
     async def imported(self) -> ImportedCaches | None:
         """What `--cache-from` names; None when that is nothing."""
-        if not self._request.cache_from:
+        imports = self._allowed(self._request.cache_from)
+        if not imports:
             return None
         from trimaran.caches.imported import Contents, ImportedCaches
         from trimaran.caches.importing import import_caches
 
         engine, context = self._engine, self._context
         platforms = self._request.frontend.platforms
-        links = await import_caches(self._request.cache_from, engine.registry, platforms, self._sink)
+        links = await import_caches(imports, engine.registry, platforms, self._sink)
         if links:
             contents = Contents(engine.store, context.view)
             self._imported = ImportedCaches(links, engine.store, contents, context.source_keys, engine.host, self._warn)
         return self._imported
+
+    def _allowed(self, imports: Sequence[CacheImport]) -> Sequence[CacheImport]:
+        """Offline, folders alone are read."""
+        if not self._request.offline:
+            return imports
+        near = [each for each in imports if isinstance(each, LocalImport)]
+        if len(near) < len(imports):
+            self._warn("caches that are not folders are not used: the build is offline")
+        return near
 
     def _warn(self, words: str) -> None:
         self._sink(WarningEvent(vertex=Digest.of(b"warnings"), short=words.encode()))
