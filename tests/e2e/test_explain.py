@@ -257,3 +257,21 @@ def test_context_mode_git_is_for_key_and_result(either: Trimaran, bases: str, co
     assert reasons(exact) == {"COPY src /": ["2 of 2 files changed: src/f (mode), src/sub/tool (mode)"]}
     wrong = either("build", "--context-mode=svn", ".", cwd=context.folder, exit_code=1).stderr
     assert 'unknown context mode "svn"' in wrong
+
+
+def test_files_of_a_stage_that_nobody_kept_are_no_miss(app: Trimaran, bases: str, context: Context) -> None:
+    """What only another stage reads is in no image, so its bytes go with the build: they are read again, unseen."""
+    context.dockerfile(
+        "FROM scratch AS files\nCOPY src /made/src\nCOPY src/f /made/other/\nWORKDIR /made/work\n"
+        "FROM scratch\nCOPY --from=files /made /\n"
+    )
+    context.write("src/f", "1")
+    first = app("build", "--progress=plain", ".", cwd=context.folder).stderr
+    again = app("build", "--progress=plain", "--fail-on-miss", ".", cwd=context.folder).stderr
+    assert "not cached" not in again
+    assert again.count("CACHED") == 4
+    digest = re.compile(r"exporting manifest (sha256:\w+)")
+    assert digest.findall(again) == digest.findall(first)
+    context.write("src/f", "2")
+    (changed,) = build(app, context)["COPY src /made/src"]
+    assert changed.endswith("changed: src/f (content)")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import time
 
 import pytest
@@ -79,15 +78,6 @@ def test_run_reads_standard_input_when_asked(app: Trimaran) -> None:
     assert app("run", "-i", "app:1", "md5sum | cut -c1-4; echo end", stdin=text).stdout.endswith("end\n")
     assert app("run", "-i", "app:1", "cat", stdin=text).stdout == text
     assert app("run", "app:1", "cat; echo end", stdin=text).stdout == "end\n", "not asked: nothing to read"
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_run_ends_with_the_signal_it_gets(app: Trimaran, number: signal.Signals) -> None:
-    process = app.start("run", "app:1", "echo begun; while :; do sleep 0.1; done")
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
-    process.send_signal(number)
-    assert process.wait(10) == 128 + number
 
 
 def test_run_on_a_terminal(app: Trimaran) -> None:

@@ -95,6 +95,7 @@ class World:
 
 
 class FakeStep:
+    renewable = False
     execution = ""
     served = False
 

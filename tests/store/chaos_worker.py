@@ -49,6 +49,7 @@ async def content(store: Store, result: Rootfs) -> str:
 
 class Step:
     remembered = True
+    renewable = False
     execution = ""
     served = False
 

@@ -104,6 +104,11 @@ class Step(Protocol):
         ...
 
     @property
+    def renewable(self) -> bool:
+        """Whether running it again is no more than reading again what it read: no process runs, nothing is fetched."""
+        ...
+
+    @property
     def execution(self) -> str:
         """After the run: "native", "cross", "emulated", or "" where no process ran."""
         ...

@@ -68,6 +68,8 @@ class Solver:
         self._make_step = make_step
         self._make_explainer = explainer
         self._explainer: Explainer | None = None
+        self._lost: dict[Digest, CacheRecord] = {}
+        """Vertices whose own record promised what is gone."""
         self._broken: dict[Digest, str] = {}
         """Vertices whose record promised what is gone, and where that record was (`Miss.broken`)."""
         self._foresight = _foresight(shared)
@@ -202,10 +204,34 @@ class Solver:
                 work.cached = True
                 self.cached += 1
                 return again
+            results = await self._renewed(vertex, step, inputs, work)
+            if results is not None:
+                return results
             known = await self._explain(vertex, step, key, reads, inputs)
             results = await work.run(step, inputs)
             self.executed += 1
             return await self._remember(vertex, step.op, key, reads, results, (time.time_ns() - before) / 1e9, known)
+
+    async def _renewed(
+        self, vertex: Vertex, step: Step, inputs: Sequence[Result], work: Work
+    ) -> tuple[Result, ...] | None:
+        """A hit whose bytes nobody kept, since no result of that build needed them: read again what it read.
+
+        None where there is no such record, or what comes of it is not what the record says; then that is dropped.
+        """
+        lost = self._lost.pop(vertex.digest, None)
+        if lost is None:
+            return None
+        if step.renewable:
+            results = await work.run(step, inputs)
+            if tuple(self._results.parts(result) for result in results) == lost.results:
+                work.cached = True
+                self.cached += 1
+                self._broken.pop(vertex.digest, None)
+                self._records[vertex.digest] = lost
+                return results
+        self._index.drop(lost.key)
+        return None
 
     async def _explain(
         self, vertex: Vertex, step: Step, key: Digest, reads: tuple[KeyInput, ...], inputs: Sequence[Result]
@@ -239,9 +265,10 @@ class Solver:
             return None
         results = self._results.restore(record)
         if results is None:
-            self._index.drop(key)
+            self._lost[vertex.digest] = record
             self._broken[vertex.digest] = ""
             return None
+        self._lost.pop(vertex.digest, None)
         self._records[vertex.digest] = record
         return results
 

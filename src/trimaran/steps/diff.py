@@ -28,6 +28,7 @@ class DiffStep:
     """See `solver.protocols.Step`."""
 
     remembered = True
+    renewable = True
     execution = ""
     served = False
 

@@ -38,6 +38,7 @@ class ExecStep:
     """See `solver.protocols.Step`."""
 
     remembered = True
+    renewable = False
     served = False
 
     def __init__(self, vertex: Vertex, context: StepContext) -> None:

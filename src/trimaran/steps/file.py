@@ -23,6 +23,7 @@ from trimaran.steps.unpack import NEW_FOLDER_MODE, Unpacked, unpack_archive
 from trimaran.steps.users import group_id, user_id
 from trimaran.store.entries import FILE, FOLDER, SYMLINK, Entry, EntryList
 from trimaran.store.folder import Inline
+from trimaran.store.layers import LayerId
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.views import View
 
@@ -34,6 +35,7 @@ class FileStep:
     """See `solver.protocols.Step`."""
 
     remembered = True
+    renewable = True
     served = False
     execution = ""
 
@@ -105,7 +107,8 @@ class FileStep:
 
     async def _result(self, state: _State) -> Result:
         entries = state.draft.finish()
-        layer = await self._context.store.layers.add(entries, state.draft.origins)
+        name = LayerId(entries.digest_of(made=self._context.now))
+        layer = await self._context.store.layers.add(entries, state.draft.origins, name)
         return Rootfs((*state.base.layers, layer))
 
     async def _apply(

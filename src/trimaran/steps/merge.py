@@ -18,6 +18,7 @@ class MergeStep:
     """The inputs' layers on top of each other, first input lowest. See `solver.protocols.Step`."""
 
     remembered = False
+    renewable = False
     execution = ""
     served = False
 

@@ -17,6 +17,7 @@ class SourceStep:
     """See `solver.protocols.Step`."""
 
     remembered = False
+    renewable = False
     execution = ""
 
     def __init__(self, vertex: Vertex, context: StepContext) -> None:

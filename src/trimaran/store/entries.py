@@ -148,23 +148,22 @@ class EntryList:
     @property
     def digest(self) -> Digest:
         """Names all that reaches the blob, mtime in whole seconds; ValueError while a content digest misses."""
-        if self._digest is None:
-            self._digest = self._digest_of(times=True)
+        self._digest = self._digest or self.digest_of()
         return self._digest
 
     @property
     def content_digest(self) -> Digest:
         """As `digest` but without mtime: for adoption, and for keys of steps that read files."""
-        if self._content_digest is None:
-            self._content_digest = self._digest_of(times=False)
+        self._content_digest = self._content_digest or self.digest_of(times=False)
         return self._content_digest
 
-    def _digest_of(self, *, times: bool) -> Digest:
+    def digest_of(self, *, times: bool = True, made: int = -1) -> Digest:
+        """With `made` (ns) the time of entries that have just that, since making them dated them, does not count."""
         rows = []
         for e in self.entries:
             if e.kind == FILE and not e.digest:
                 raise ValueError(f"{e.path!r} has no content digest yet")
-            mtime = e.mtime // NANOSECONDS if times else 0
+            mtime = e.mtime // NANOSECONDS if times and e.mtime != made else 0
             rows.append(
                 (e.path, e.kind, e.mode, e.uid, e.gid, mtime, e.size, e.target, e.major, e.minor, e.xattrs, e.digest)
             )

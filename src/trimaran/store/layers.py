@@ -84,11 +84,12 @@ class Layers:
         """A layer whose bytes are still where they came from, named by its list, which has every content digest.
 
         `origins` must give the listed bytes until the build ends or the layer is settled. Who can name it as well by
-        where it comes from gives its id, and need not know the digests.
+        where it comes from, or by less than all its times, gives its id.
         """
         layer = layer or LayerId(entries.digest)
         self._pins.pin(f"layer:{layer}")
-        self._lists.put(layer, entries, only_here=not self._places.row_lives(layer))
+        if self._lists.get(layer) is None:  # the one that is kept may date what was made otherwise, as its bytes do
+            self._lists.put(layer, entries, only_here=not self._places.row_lives(layer))
         if entries and not self._places.on_disk(layer):
             self._places.contexts.setdefault(layer, origins)  # a copy of a whole layer is that layer: origins in itself
         return layer
