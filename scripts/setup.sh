@@ -146,7 +146,7 @@ make_environment() {
 	# The backend lives here too, so that a changed source builds without the network.
 	pip install hatchling
 	pip wheel --no-build-isolation --wheel-dir "$work/wheels" .
-	pip install --find-links "$work/wheels" "$(echo "$work"/wheels/trimaran-*.whl)[test,check]"
+	pip install --find-links "$work/wheels" "$(echo "$work"/wheels/trimaran-*.whl)[test,check,docs]"
 	printf '%s\n' "$wanted" >"$state/environment"
 	digest src pyproject.toml >"$state/wheel"
 }
