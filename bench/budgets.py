@@ -38,6 +38,9 @@ BUDGETS = {
     ("files", "cold"): Budget(9.0, 0.3),
     ("files", "cached"): Budget(1.0, 0.4),
     ("files", "changed"): Budget(6.3, 0.4),
+    ("cache", "cold"): Budget(3.0),  # the figures of these rows are those of dockerd's BuildKit
+    ("cache", "export"): Budget(3.0, 0.3),
+    ("cache", "import"): Budget(3.0, 0.5),
     ("ignore", "cold"): Budget(1.3, 0.5),  # the figure is that of dockerd's BuildKit
     ("ignore", "cached"): Budget(1.3, 0.5),
     ("gzip", "cold"): Budget(7.7, 0.25),

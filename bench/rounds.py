@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from bench import outputs, timing
 from bench.tools import Build, Tool
-from bench.workloads import CHANGED, COLD, Workload
+from bench.workloads import CHANGED, COLD, EXPORT, IMPORT, Workload
 
 SETTLE = 2.2  # seconds after a file was edited: caches that trust times do so only after two
 COMPARED, WATCHED = 0, -1  # numbers of the rounds that are not measured
@@ -70,12 +70,12 @@ class Bench(NamedTuple):
                 self.say(f"{current.workload.name}: {tool.name}: {problem}")
 
     def _phase(self, tool: Tool, current: _Round, result: Result) -> None:
-        if result.phase == COLD:
+        if result.phase in (COLD, IMPORT):
             tool.forget()
         if current.workload.change and result.phase in (COLD, CHANGED):
             current.workload.change(current.context, 0 if result.phase == COLD else current.number + 2)
             time.sleep(SETTLE)
-        build = self._build(tool, current)
+        build = self._build(tool, current, result.phase)
         os.sync()  # nobody pays for writing down what another tool made
         log = self.folder / f"{tool.name}.log"
         took = timing.run(tool.argv(build), tool.env(), log, watched=current.number == WATCHED)
@@ -89,10 +89,19 @@ class Bench(NamedTuple):
         if not build.pushed:
             Path(build.destination).unlink(missing_ok=True)
 
-    def _build(self, tool: Tool, current: _Round) -> Build:
+    def _build(self, tool: Tool, current: _Round, phase: str) -> Build:
         workload = current.workload
         is_pushed = workload.output == "push"
         # A repository of its own: what an earlier round pushed must not save this one the upload.
         name = f"{self.registry}/bench/{workload.name}-{workload.size}-{tool.name}-{current.number + 1}:latest"
         destination = name if is_pushed else str(self.folder / "output.tar")
-        return Build(current.context, destination, is_pushed, workload.platforms, workload.compression)
+        cache = f"{self.registry}/bench/cache-{workload.name}-{tool.name}-{current.number + 1}:latest"
+        return Build(
+            current.context,
+            destination,
+            is_pushed,
+            workload.platforms,
+            workload.compression,
+            cache_to=cache if phase == EXPORT else "",
+            cache_from=cache if phase == IMPORT else "",
+        )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from bench import content
 
 COLD, CACHED, CHANGED = "cold", "cached", "changed"
+EXPORT, IMPORT = "export", "import"  # of a shared cache: after a cold build, and by an empty store
 FOUR = ("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/ppc64le")
 
 
@@ -52,6 +53,12 @@ def _chain(folder: Path, registry: str, size: int) -> None:
 def _files(folder: Path, registry: str, size: int) -> None:
     content.tree(folder / "tree", size)
     _dockerfile(folder, [f"FROM {registry}/busybox", "COPY tree /srv/tree"])
+
+
+def _cache(folder: Path, registry: str, size: int) -> None:
+    content.tree(folder / "tree", size)
+    steps = [f"RUN seq {number} 40000 > /step{number:03}" for number in range(30)]
+    _dockerfile(folder, [f"FROM {registry}/busybox", "COPY tree /srv/tree", *steps])
 
 
 def _change_file(folder: Path, number: int) -> None:
@@ -106,6 +113,14 @@ ALL = (
         "oci",
         phases=(COLD, CACHED, CHANGED),
         change=_change_file,
+    ),
+    Workload(
+        "cache",
+        "shared cache of 30 RUN steps and 2,000 files, mode=max",
+        _cache,
+        2_000,
+        "oci",
+        phases=(COLD, EXPORT, IMPORT),
     ),
     Workload("ignore", "50,000 files under 200 patterns of .dockerignore", _ignore, 50_000, "oci"),
     Workload("gzip", "512 MiB layer, gzip", _big, 512, "oci", phases=(COLD,), compression="gzip"),

@@ -15,6 +15,8 @@ class Build(NamedTuple):
     pushed: bool
     platforms: tuple[str, ...]
     compression: str
+    cache_to: str = ""  # a shared cache in a registry to write, whole (mode=max), or to read
+    cache_from: str = ""
 
 
 class Tool(Protocol):
@@ -32,6 +34,12 @@ class Tool(Protocol):
 
     def close(self) -> None:
         """Take away what this tool left on the machine."""
+
+
+def cache_options(build: Build) -> list[str]:
+    """As buildx has them."""
+    options = ["--cache-to", f"type=registry,ref={build.cache_to},mode=max"] if build.cache_to else []
+    return [*options, *(["--cache-from", f"type=registry,ref={build.cache_from}"] if build.cache_from else [])]
 
 
 class NotThere(Exception):

@@ -33,6 +33,8 @@ class Buildah:
 
     def argv(self, build: Build) -> Sequence[str]:
         """buildah needs several commands for what is one build elsewhere: they are run by one shell."""
+        if build.cache_to or build.cache_from:
+            raise ValueError("its shared caches are of another kind")
         store = self._store()
         command = ["build", "--layers", "--isolation", "chroot", "--tls-verify=false", "--jobs", "4"]
         many = len(build.platforms) > 1

@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 
-from bench.tools import Build, NotThere
+from bench.tools import Build, NotThere, cache_options
 
 PLUGIN_FOLDERS = ("/usr/local/libexec/docker/cli-plugins", "/usr/libexec/docker/cli-plugins")
 
@@ -45,6 +45,7 @@ class BuildKit:
             options += ["--tag", build.destination, "--push"]
         else:
             options += ["--output", f"type=oci,dest={build.destination}{compression(build)}"]
+        options += cache_options(build)
         return [self._buildx, "build", *options, str(build.context)]
 
     def env(self) -> dict[str, str]:

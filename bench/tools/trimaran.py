@@ -9,7 +9,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.tools import Build, NotThere
+from bench.tools import Build, NotThere, cache_options
 from bench.tools.buildkit import compression
 
 
@@ -38,6 +38,7 @@ class Trimaran:
             options += ["--tag", build.destination, "--push"]
         else:
             options += ["--output", f"type=oci,dest={build.destination}{compression(build)}"]
+        options += cache_options(build)
         return [*self._argv, "build", *options, str(build.context)]
 
     def env(self) -> dict[str, str]:
