@@ -8,7 +8,7 @@ import pytest
 
 from trimaran.builders.options import BuildOptions, Call
 from trimaran.cli.build_flags import FLAGS
-from trimaran.cli.build_options import build_options
+from trimaran.cli.build_options import additions, build_options
 from trimaran.cli.options import parse
 from trimaran.cli.outputs import parse_annotation, parse_output
 from trimaran.errors import UsageError
@@ -77,6 +77,20 @@ def test_environment() -> None:
 @pytest.mark.usefixtures("context")
 def test_attestations_that_are_off_are_accepted() -> None:
     options("--provenance=false", "--sbom=false", "--attest=type=sbom,disabled=true", "--check=false", ".")
+
+
+@pytest.mark.usefixtures("context")
+def test_attestations_are_left_out_where_that_is_wanted() -> None:
+    """What docker/build-push-action passes always; each is named, and only what is on."""
+    argv = ("--attest", "type=provenance,mode=min,inline-only=true,builder-id=https://ci.example", "--sbom=true", ".")
+    with pytest.raises(UsageError, match="--sbom=true: not done") as refused:
+        options(*argv)
+    assert "TRIMARAN_COMPAT=warn" in refused.value.hint
+    assert options(*argv, environment={"TRIMARAN_COMPAT": "warn"}) == options(".")
+    assert additions(parse(FLAGS, argv, environment={})) == ["--sbom=true", "--attest type=provenance"]
+    assert (
+        additions(parse(FLAGS, ("--provenance=false", "--attest=type=sbom,disabled=true", "."), environment={})) == []
+    )
 
 
 @pytest.mark.usefixtures("context")

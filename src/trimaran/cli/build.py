@@ -7,7 +7,7 @@ import sys
 
 from trimaran.builders.options import BuildOptions, BuildResult
 from trimaran.cli.build_flags import COMMAND
-from trimaran.cli.build_options import build_options
+from trimaran.cli.build_options import additions, build_options
 from trimaran.cli.invocation import Invocation
 from trimaran.cli.options import Values
 from trimaran.cli.progress import SILENT, watch
@@ -19,6 +19,8 @@ __all__ = ["COMMAND", "run"]
 
 def run(values: Values, invocation: Invocation) -> int:
     options = build_options(values, invocation.environment, debug=invocation.debug)
+    for words in additions(values):
+        invocation.err(f"WARNING: {words} is left out: images are built without attestations\n")
     if options.iidfile:
         _forget(options.iidfile)
     result = _build(options, invocation)

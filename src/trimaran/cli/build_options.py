@@ -131,19 +131,31 @@ def progress_mode(values: Values, environment: Mapping[str, str]) -> ProgressMod
 def _refuse(values: Values, environment: Mapping[str, str]) -> None:
     """What buildx would do and we don't: never ignored, refused by name."""
     check_no_cache(everything=values.boolean("no-cache"), stages=values.texts("no-cache-filter"))
-    for name in ("provenance", "sbom"):
-        if values.given(name) and not _is_off(values.text(name)):
-            raise UsageError(f"--{name}={values.text(name)}: not done by the embedded builder", hint=NOT_DONE["attest"])
-    for text in values.texts("attest"):
-        attributes = Attributes.parse("attest", text)
-        kind = attributes.choice("type", ("provenance", "sbom"), "")
-        if not attributes.boolean("disabled"):
-            raise UsageError(f"--attest type={kind}: not done by the embedded builder", hint=NOT_DONE["attest"])
+    for words in additions(values):
+        if environment.get(COMPAT) != "warn":
+            hint = f"{NOT_DONE['attest']}; ${COMPAT}=warn makes this a warning"
+            raise UsageError(f"{words}: not done by the embedded builder", hint=hint)
     for name, way_out in REFUSED_VARIABLES.items():
         if environment.get(name):
             raise UsageError(f"${name} is set: not done by the embedded builder", hint=way_out)
 
 
+def additions(values: Values) -> list[str]:
+    """Flags that only add to an image, which is good without: refused, or with $TRIMARAN_COMPAT=warn left out."""
+    found = [
+        f"--{name}={values.text(name)}"
+        for name in ("provenance", "sbom")
+        if values.given(name) and not _is_off(values.text(name))
+    ]
+    for text in values.texts("attest"):
+        attributes = Attributes.parse("attest", text)
+        kind = attributes.choice("type", ("provenance", "sbom"), "")
+        if not attributes.boolean("disabled"):
+            found.append(f"--attest type={kind}")
+    return found
+
+
+COMPAT = "TRIMARAN_COMPAT"
 REFUSED_VARIABLES = {
     "EXPERIMENTAL_BUILDKIT_SOURCE_POLICY": "no source policy is applied: unset it, and pin what you use by digest",
     "BUILDX_GIT_LABELS": "unset it, and pass the labels with --label",
