@@ -21,6 +21,8 @@ if find_spec("trimaran") is None:  # `./run` installs the wheel; a plain pytest 
     sys.path.insert(0, str(TESTS.parent / "src"))
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(TESTS.parent / "src"), os.environ.get("PYTHONPATH"))))
 
+DAEMONS = ("e2e/test_caches_buildkit.py", "e2e/test_load.py")
+"""They start Docker daemons, of which two that start at once can be in each other's way."""
 ALLOW_SKIP = "TRIMARAN_ALLOW_SKIP"
 CASES = Path(os.environ.get("TRIMARAN_CASES") or TESTS.parents[1] / "shared" / "cases")
 
@@ -62,6 +64,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
+            if file.endswith(DAEMONS):
+                return "daemons"
             return file if "e2e/" in file else nodeid
 
     return Scheduling(config, log)
