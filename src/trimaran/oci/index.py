@@ -6,11 +6,12 @@ from typing import Any
 
 import msgspec
 
-from trimaran.errors import Corrupt
+from trimaran.errors import Corrupt, NotFound
 from trimaran.oci import documents, media_types
 from trimaran.oci import manifest as manifests
 from trimaran.oci.descriptor import Descriptor, DescriptorJSON, from_wire, to_wire
 from trimaran.oci.manifest import CHILDREN_LIMIT, Manifest
+from trimaran.platforms import Platform, only
 
 
 class Index(msgspec.Struct, frozen=True, kw_only=True):
@@ -100,3 +101,18 @@ def build(
         annotations=tuple(sorted(annotations)),
         raw=documents.encode_indented(wire),
     )
+
+
+def pick(index: Index, platform: Platform, name: str) -> Descriptor:
+    """The manifest that serves `platform` best; NotFound says what the image `name` has instead."""
+    candidates = [
+        child for child in index.manifests if media_types.is_manifest(child.media_type) and child.platform is not None
+    ]
+    best = only(platform).best([child.platform for child in candidates if child.platform is not None])
+    if best is None:
+        offered = ", ".join(str(child.platform) for child in candidates if str(child.platform) != "unknown/unknown")
+        raise NotFound(
+            f"pick an image of {name} for {platform}: no match for platform in manifest",
+            hint=f"it has {offered or 'no image manifests'}",
+        )
+    return candidates[best]

@@ -20,7 +20,7 @@ from trimaran.oci.blobs import Blobs, read_all
 from trimaran.oci.descriptor import Descriptor
 from trimaran.oci.index import Index
 from trimaran.oci.manifest import Manifest
-from trimaran.platforms import Platform, only
+from trimaran.platforms import Platform
 from trimaran.reference import Reference
 from trimaran.registry.client import Registry
 from trimaran.registry.errors import RegistryNotFound
@@ -198,19 +198,7 @@ class ImageResolver:
     async def _manifest(self, pinned: Pinned, platform: Platform) -> tuple[Manifest, Platform | None]:
         if isinstance(pinned.document, Manifest):
             return pinned.document, None
-        candidates = [
-            child
-            for child in pinned.document.manifests
-            if media_types.is_manifest(child.media_type) and child.platform is not None
-        ]
-        best = only(platform).best([child.platform for child in candidates if child.platform is not None])
-        if best is None:
-            offered = ", ".join(str(child.platform) for child in candidates if str(child.platform) != "unknown/unknown")
-            raise NotFound(
-                f"pick an image of {pinned.reference.familiar} for {platform}: no match for platform in manifest",
-                hint=f"it has {offered or 'no image manifests'}",
-            )
-        child = candidates[best]
+        child = indexes.pick(pinned.document, platform, pinned.reference.familiar)
         document = indexes.parse_any(await self._document(pinned, child), child.media_type)
         if not isinstance(document, Manifest):
             raise NotFound(f"pick an image of {pinned.reference.familiar} for {platform}: the index holds an index")

@@ -18,7 +18,7 @@ from trimaran.events import Sink, WarningEvent, vertex
 from trimaran.graph.frontend import Ref, ResolvedImage
 from trimaran.graph.ops import SourceOp
 from trimaran.graph.vertex import Edge
-from trimaran.platforms import Platform, only
+from trimaran.platforms import Platform
 from trimaran.reference import Reference
 from trimaran.registry.client import Registry
 
@@ -59,21 +59,16 @@ class _Bridge:
 
     async def _resolve(self, reference: Reference, platform: Platform) -> ResolvedImage:
         from trimaran.oci.blobs import read_all
-        from trimaran.oci.index import Index, parse_any
+        from trimaran.oci.index import Index, parse_any, pick
 
         repository = self._registry.repository(reference)
         descriptor, raw = await repository.get_manifest(str(reference.digest or reference.tag))
         document = parse_any(raw, descriptor.media_type)
         picked = None
         if isinstance(document, Index):
-            children = [child for child in document.manifests if child.platform is not None]
-            best = only(platform).best([child.platform for child in children if child.platform is not None])
-            if best is None:
-                raise NotFound(
-                    f"pick an image of {reference.familiar} for {platform}: no match for platform in manifest"
-                )
-            picked = children[best].platform
-            child, raw = await repository.get_manifest(str(children[best].digest))
+            child = pick(document, platform, reference.familiar)
+            picked = child.platform
+            _, raw = await repository.get_manifest(str(child.digest))
             document = parse_any(raw, child.media_type)
         if isinstance(document, Index):
             raise NotFound(f"pick an image of {reference.familiar} for {platform}: the index holds an index")
