@@ -17,7 +17,7 @@ from trimaran import events
 from trimaran.aio import Once
 from trimaran.errors import TrimaranError, Unavailable
 from trimaran.oci.backoff import Budget
-from trimaran.registry import challenges, errors, proxy
+from trimaran.registry import challenges, crossing, errors
 from trimaran.registry.challenges import Challenge
 from trimaran.registry.docker_config import Credential, DockerConfig, config_key
 from trimaran.registry.errors import RegistryDenied
@@ -33,16 +33,23 @@ _DEFAULT_LIFE = 60
 _MARGIN = 10.0
 _ANSWER_LIMIT = 1 << 20
 #: Registries whose token server is of another domain by their operator's own documentation.
-_KNOWN_REALMS = {"registry-1.docker.io": ("auth.docker.io",), "rg.fr-par.scw.cloud": ("api.scaleway.com",)}
-#: Domains under which strangers have hosts side by side: sharing one means nothing.
-_SHARED = (
-    "amazonaws.com",
-    "azurecr.io",
-    "azurewebsites.net",
-    "cloudfront.net",
-    "github.io",
-    "herokuapp.com",
-    "run.app",
+_KNOWN_REALMS = {
+    "registry-1.docker.io": ("auth.docker.io",),
+    "rg.fr-par.scw.cloud": ("api.scaleway.com",),
+    "rg.nl-ams.scw.cloud": ("api.scaleway.com",),
+    "rg.pl-waw.scw.cloud": ("api.scaleway.com",),
+}
+#: Domains under which strangers have hosts side by side, at any depth: sharing one means nothing.
+_SHARED = frozenset(
+    {
+        *("amazonaws.com", "cloudfront.net"),
+        *("azure.com", "azurecontainer.io", "azurecr.cn", "azurecr.io", "azurecr.us", "azurewebsites.net"),
+        *("appspot.com", "cloudapp.net", "googleusercontent.com", "run.app", "web.app"),
+        *("fly.dev", "herokuapp.com", "netlify.app", "onrender.com", "railway.app", "vercel.app"),
+        *("github.dev", "github.io", "gitlab.io", "pages.dev", "trycloudflare.com", "workers.dev"),
+        *("ngrok.app", "ngrok.dev", "ngrok.io", "ngrok-free.app", "ngrok-free.dev"),
+        *("duckdns.org", "nip.io", "sslip.io", "ts.net"),
+    }
 )
 
 
@@ -89,23 +96,10 @@ def _same_domain(one: str, other: str) -> bool:
         if a != b:
             break
         shared += 1
-    domain = ".".join(reversed(left[:shared]))
-    if any(domain == suffix for suffix in _SHARED):
+    if shared < 2 or f"{left[1]}.{left[0]}" in _SHARED:
         return False
     # co.uk, com.au, org.br: a country's second level is no registered domain
-    needed = 3 if shared >= 1 and len(left[0]) == 2 and len(left[1]) <= 3 else 2
-    return shared >= needed
-
-
-def reaches_inward(origin: Url, target: Url) -> bool:
-    """Whether a host out there points us at this machine or its link-local services (pure)."""
-
-    def inward(host: str) -> bool:
-        return (
-            proxy.is_loopback(host) or proxy.in_network(host, "169.254.0.0/16") or proxy.in_network(host, "fe80::/10")
-        )
-
-    return inward(target.host) and not inward(origin.host)
+    return shared >= (3 if len(left[0]) == 2 and len(left[1]) <= 3 else 2)
 
 
 class Authority:
@@ -117,7 +111,7 @@ class Authority:
         self._config = config
         self._once = Once()
         self._challenges: dict[tuple[str, str, int], Challenge] = {}
-        self._basic: dict[tuple[str, str, int], str] = {}
+        self._basic: set[tuple[str, str, int]] = set()
         self._tokens: dict[tuple[object, ...], _Token] = {}
         self._credentials: dict[tuple[str, str], Credential | None] = {}
         self._complaints: dict[str, str] = {}
@@ -132,9 +126,9 @@ class Authority:
 
     async def header(self, host: Host, base: Url, scopes: tuple[Scope, ...], sink: events.Sink) -> str:
         """The Authorization header to start with: "" until the host has asked once."""
-        basic = self._basic.get(base.origin)
-        if basic is not None:
-            return basic
+        if base.origin in self._basic:
+            credential = await self._credential(host, scopes)
+            return credential.basic if credential is not None and credential.username else ""
         challenge = self._challenges.get(base.origin)
         if challenge is None:
             return ""
@@ -148,9 +142,10 @@ class Authority:
         self._tokens.pop((base.origin, scopes), None)
 
     async def answer(
-        self, host: Host, base: Url, response: Response, scopes: tuple[Scope, ...], sink: events.Sink
+        self, host: Host, base: Url, response: Response, sent: str, scopes: tuple[Scope, ...], sink: events.Sink
     ) -> str | None:
-        """The header that answers a 401 of `host` itself; None when there is nothing new to say."""
+        """The header that answers a 401 of `host` itself to a request with the header `sent`; None when there is
+        nothing new to say."""
         offered = challenges.parse(response.headers.get("www-authenticate", ""))
         bearer = next((each for each in offered if each.scheme == "bearer" and each.get("realm")), None)
         if bearer is not None:
@@ -159,10 +154,9 @@ class Authority:
             return (await self._renew(host, base, bearer, scopes, sink)).header
         if any(each.scheme == "basic" for each in offered):
             credential = await self._credential(host, scopes)
-            if credential is None or not credential.username or base.origin in self._basic:
-                return None
-            self._basic[base.origin] = credential.basic
-            return credential.basic
+            self._basic.add(base.origin)
+            if credential is not None and credential.username and credential.basic != sent:
+                return credential.basic
         return None
 
     async def _credential(self, host: Host, scopes: tuple[Scope, ...]) -> Credential | None:
@@ -213,8 +207,9 @@ class Authority:
         return await retrying(ask, Budget(seconds=60))
 
     def _check_realm(self, host: Host, base: Url, realm: Url, credential: Credential | None) -> None:
-        if reaches_inward(base, realm) or (base.scheme == "https" and realm.scheme != "https"):
-            raise RegistryDenied(f"log in to {host.name}: its token server {realm.redacted} is not to be asked")
+        refused = crossing.refusal(base, realm)
+        if refused:
+            raise RegistryDenied(f"log in to {host.name}: its token server {realm.redacted} leads {refused}")
         if credential is not None and not realm_trusted(base, realm, host.auth_realms):
             raise RegistryDenied(
                 f"log in to {host.name}: it wants its credentials ({credential.source}) sent to {realm.netloc}",

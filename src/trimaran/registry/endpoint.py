@@ -12,9 +12,9 @@ from contextlib import asynccontextmanager
 
 from trimaran import events
 from trimaran.errors import TrimaranError
-from trimaran.registry import errors
-from trimaran.registry.auth import Authority, Scope, reaches_inward
-from trimaran.registry.errors import ConnectFailed, NotHttp, RegistryDenied, RegistryError, RegistryUnavailable
+from trimaran.registry import crossing, errors
+from trimaran.registry.auth import Authority, Scope
+from trimaran.registry.errors import ConnectFailed, NotHttp, RegistryError, RegistryUnavailable
 from trimaran.registry.hosts import Host, Hosts
 from trimaran.registry.http import Client, Exchange, Headers, Response
 from trimaran.registry.urls import Url
@@ -81,11 +81,12 @@ class Endpoint:
         """The answer of `url` with a status in `accept`; any other is raised. `url` may lie on another host."""
         headers = headers or []
         for attempt in range(2):
-            async with self._redirected(method, url, headers, body, scopes=scopes, sink=sink) as (response, answered):
+            redirected = self._redirected(method, url, headers, body, scopes=scopes, sink=sink)
+            async with redirected as (response, answered, sent):
                 base = await self.base()
                 if response.status == 401 and answered.origin == base.origin and attempt == 0:
                     body_of_no = await response.read_all(_ERROR_LIMIT)
-                    if await self._authority.answer(self.host, base, response, scopes, sink) is not None:
+                    if await self._authority.answer(self.host, base, response, sent, scopes, sink) is not None:
                         continue
                     raise await self.refusal(method, answered, response, body_of_no)
                 if response.status not in accept:
@@ -96,35 +97,23 @@ class Endpoint:
     @asynccontextmanager
     async def _redirected(
         self, method: str, url: Url, headers: Headers, body: bytes, *, scopes: tuple[Scope, ...], sink: events.Sink
-    ) -> AsyncIterator[tuple[Response, Url]]:
-        """The answer after redirects, and where it came from."""
+    ) -> AsyncIterator[tuple[Response, Url, str]]:
+        """The answer after redirects, where it came from, and the Authorization that was shown there."""
         base = await self.base()
         for _ in range(_REDIRECT_LIMIT + 1):
             at_home = url.origin == base.origin
-            sent = headers
-            if at_home:
-                authorization = await self._authority.header(self.host, base, scopes, sink)
-                if authorization:
-                    sent = [*headers, ("Authorization", authorization)]
+            shown = await self._authority.header(self.host, base, scopes, sink) if at_home else ""
+            sent = [*headers, ("Authorization", shown)] if shown else headers
             trust = self.host.trust if at_home else self._hosts.trust_of(url.netloc)
             async with self._client.request(method, url, sent, body=body, trust=trust) as response:
                 location = response.headers.get("location", "")
                 if response.status in _REDIRECTS and location and method in ("GET", "HEAD"):
                     await response.read_all(_ERROR_LIMIT)
-                    url = self._next(url, location)
+                    url = crossing.follow(url, location, "follow redirect")
                     continue
-                yield response, url
+                yield response, url, shown
                 return
         raise RegistryUnavailable(f"{method} {url.redacted}: more than {_REDIRECT_LIMIT} redirects")
-
-    @staticmethod
-    def _next(url: Url, location: str) -> Url:
-        target = url.join(location)
-        if url.scheme == "https" and target.scheme != "https":
-            raise RegistryDenied(f"follow redirect of {url.redacted}: it leads to plain HTTP at {target.netloc}")
-        if reaches_inward(url, target):
-            raise RegistryDenied(f"follow redirect of {url.redacted}: it leads into this machine ({target.netloc})")
-        return target
 
     @asynccontextmanager
     async def upload(

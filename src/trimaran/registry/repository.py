@@ -135,7 +135,8 @@ class Repository:
     async def resolve(self, reference: str) -> Descriptor:
         """What a tag or digest stands for now, by HEAD (cheap; the digest is the server's word until it is read).
 
-        RegistryNotFound when there is nothing. Where HEAD tells no digest it is read instead.
+        RegistryNotFound when there is nothing. Where HEAD tells no digest, or another than was asked for, it is read
+        instead.
         """
 
         async def ask(endpoint: Endpoint) -> Descriptor | None:
@@ -144,6 +145,8 @@ class Repository:
                 "HEAD", url, scopes=self._scopes(), headers=[_ACCEPT], sink=self._sink
             ) as response:
                 text = response.headers.get("docker-content-digest", "")
+                if ":" in reference and text != reference:
+                    return None  # whatever it says that this is: what was asked for is what its bytes are
                 length = response.headers.get("content-length", "")
                 media_type = _media_type(response)
                 if text and length.isdecimal() and media_types.valid(media_type):
@@ -291,7 +294,7 @@ class Repository:
         scopes = self._scopes(PUSH)
         async with endpoint.request("POST", url, scopes=scopes, accept=(202,), sink=self._sink) as response:
             await response.read_all(documents.MANIFEST_LIMIT)
-            return self._session(url.join(response.headers.get("location", "")), media_type, expected)
+            return self._session(upload.next_location(url, response), media_type, expected)
 
     def _session(self, url: Url, media_type: str, expected: Descriptor | None) -> Upload:
         return Upload(self._origin, url, media_type, expected, scopes=self._scopes(PUSH), sink=self._sink)
@@ -317,8 +320,7 @@ class Repository:
                 await response.read_all(documents.MANIFEST_LIMIT)
                 if response.status == 201:
                     return Present(expected)
-                location = url.join(response.headers.get("location", ""))
-                return self._session(location, media_type, expected)
+                return self._session(upload.next_location(url, response), media_type, expected)
         except TrimaranError:
             return None
 

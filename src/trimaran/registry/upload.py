@@ -18,9 +18,10 @@ from trimaran.digest import Digest
 from trimaran.errors import Corrupt
 from trimaran.oci.blobs import CHUNK
 from trimaran.oci.descriptor import Descriptor
+from trimaran.registry import crossing
 from trimaran.registry.auth import Scope
 from trimaran.registry.endpoint import Endpoint
-from trimaran.registry.errors import RegistryDenied, RegistryUnavailable
+from trimaran.registry.errors import RegistryUnavailable
 from trimaran.registry.http import EarlyResponse, Exchange, Headers, Response
 from trimaran.registry.urls import Url
 
@@ -101,13 +102,7 @@ class Upload:
         return self._location
 
     def _next(self, response: Response) -> Url:
-        location = response.headers.get("location", "")
-        if not location:
-            return self._location
-        target = self._location.join(location)
-        if self._location.scheme == "https" and target.scheme != "https":
-            raise RegistryDenied(f"upload to {target.redacted}: the registry asks for plain HTTP")
-        return target
+        return next_location(self._location, response)
 
     async def write(self, data: bytes) -> None:
         self._hasher.update(data)
@@ -200,6 +195,12 @@ class Upload:
         if self._committed or self._dropped or self._expected is None:
             return None
         return Broken(self._location, time.monotonic())
+
+
+def next_location(url: Url, response: Response) -> Url:
+    """Where an upload goes on: what `url`'s answer says, `url` when it says nothing. RegistryDenied."""
+    location = response.headers.get("location", "")
+    return crossing.follow(url, location, "upload to the location") if location else url
 
 
 def usable(broken: Broken | None) -> bool:
