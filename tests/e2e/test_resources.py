@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from stage.namespaces import mount_namespace
+from stage.watching import Screen, until
+
+from trimaran.linux import cgroups
 
 MIB = 1 << 20
 
@@ -52,14 +56,67 @@ def test_limits_reach_the_step(trimaran, bases, context):
     assert "/trimaran" in said
 
 
+HOLDING = """FROM alpine AS s{n}
+RUN set -o pipefail; dd if=/dev/zero bs=70M count=1 | (sleep 1; cat >/dev/null) && echo {n} >/n
+"""
+TOGETHER = "".join(HOLDING.format(n=n) for n in range(2)) + "FROM scratch\nCOPY --from=s0 /n /0\nCOPY --from=s1 /n /1\n"
+
+
+def test_the_steps_of_a_build_have_a_limit_together(trimaran, bases, context):
+    """Each of the two has room enough, both at once have not."""
+    context.dockerfile(TOGETHER)
+    words = ("--no-cache", "--build-resource=memory=96m,memory-swap=96m,cpus=1.5", "-o", "type=cacheonly", ".")
+    trimaran("build", "--jobs=1", "--memory=90m", "--cpus=2", *words, cwd=context.folder)
+    said = trimaran("build", "--jobs=2", *words, cwd=context.folder, exit_code=1).stderr
+    used = r"killed for lack of memory, it used \d+ MB at its peak; the steps of this build used (9\d|10[01]) MB at its"
+    assert re.search(rf"{used} peak, of 101 MB allowed", said), said
+    assert "--build-resource" in said
+
+
+def limiting():
+    """The folders that groups of limited steps are in, on this machine's hierarchies."""
+    found = cgroups.own_path("memory")
+    v1 = [f"/sys/fs/cgroup/{found[0]}{found[1].rstrip('/')}/trimaran"] if found and found[0] else []
+    return [Path(path) for path in (f"{cgroups.hierarchy()}/trimaran", *v1)]
+
+
+def groups():
+    return {path for folder in limiting() for path in folder.glob("trimaran-*/**/") if path != folder}
+
+
+def test_nothing_is_left_of_groups(trimaran, bases, context):
+    """Not by a build that ends, and by the next one, whatever it is, of one that was killed."""
+    context.dockerfile("FROM alpine\nRUN echo begun && sleep 30\n")
+    before = groups()
+    words = ("--progress=plain", "--memory=100m", "--build-resource=memory=200m")
+    process = trimaran.start("build", *words, ".", cwd=context.folder)
+    Screen(process).until("begun$")
+    # The build's group and the step's in it, of each engine that limits steps meanwhile.
+    mine = groups() - before
+    assert any("trimaran-build-" in str(path.parent) for path in mine)
+    process.kill()
+    process.wait()
+    context.dockerfile("FROM alpine\nRUN true\n")
+
+    def swept():
+        trimaran("build", ".", cwd=context.folder)
+        return not any(path.exists() for path in mine)
+
+    until(swept, "the kernel has ended the step, and a build has swept what was left")
+    trimaran("build", "--no-cache", *words, ".", cwd=context.folder)
+    for folder in limiting():
+        until(lambda folder=folder: not folder.exists() or any(folder.glob("*/")), f"{folder} is in use or gone")
+
+
 def test_where_no_group_can_be_made_there_is_one_notice(rootless, bases, context):
     context.dockerfile("FROM alpine\nRUN echo one\nRUN echo two\nRUN echo three\n")
     with mount_namespace() as inside:
         inside.run("mount", "--bind", "-o", "ro", "/sys/fs/cgroup", "/sys/fs/cgroup")
         command = inside.inside(rootless)
-        said = command("build", "--progress=plain", "--memory=100m", ".", cwd=context.folder).stderr
-    inline = re.findall(r"^#\d+ .*steps run without limits: ", said, re.M)
-    assert len(inline) <= 1 <= said.count("steps run without limits: ") <= 2, said
+        limits = ("--memory=100m", "--build-resource=memory=200m")
+        said = command("build", "--progress=plain", *limits, ".", cwd=context.folder).stderr
+    inline = re.findall(r"^#\d+ .*the build and its steps run without limits: ", said, re.M)
+    assert len(inline) <= 1 <= said.count("run without limits: ") <= 2, said
 
 
 def test_jobs_are_how_many_steps_run_at_once(trimaran, bases, context):
@@ -88,6 +145,8 @@ def test_what_is_no_limit_is_refused(trimaran, context):
         (("--cpus=none",), "--cpus"),
         (("--jobs=0",), "--jobs"),
         (("--resource=colour=red",), "known"),
+        (("--build-resource=colour=red",), "known"),
+        (("--build-resource=memory=lots",), "memory"),
         (("--resource=cpuset-cpus=0;1",), "cpuset-cpus"),
         (("--resource=memory-swap=1g",), "memory-swap"),
         (("--cache-limit=-1",), "cache-limit"),

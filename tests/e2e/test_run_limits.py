@@ -114,6 +114,9 @@ def test_cgroup_parent(trimaran, bases, context):
         lines, _ = build(trimaran, context, text, f"--cgroup-parent={parent}")
         assert re.fullmatch(rf"0::/{parent.strip('/')}/trimaran-[0-9a-f]+(/.*)?", lines[0]), lines
         os.rmdir(f"{cgroups.hierarchy()}/{parent.strip('/')}")
+    lines, _ = build(trimaran, context, text, "--cgroup-parent=builds-of-tests", "--build-resource=memory=100m")
+    assert re.fullmatch(r"0::/builds-of-tests/trimaran-build-[0-9a-f]+/trimaran-[0-9a-f]+(/.*)?", lines[0]), lines
+    os.rmdir(f"{cgroups.hierarchy()}/builds-of-tests")
     said = build(trimaran, context, text, "--cgroup-parent=../..", exit_code=1)[1]
     assert "is no path in the hierarchy" in said
 

@@ -96,7 +96,7 @@ try:
     end = show("dd if=/dev/zero of=/dev/null bs=200M count=1", limits=Limits(memory=64 << 20, memory_swap=0))
     print("limited", end.code != 0, end.oom, 32 << 20 < end.peak_memory <= 65 << 20)
     parents = [f"{root}/trimaran" for root in (cgroups.hierarchy(), step_groups.own_group_v1("memory")) if root]
-    print([name for path in parents if os.path.isdir(path) for name in os.listdir(path) if name.startswith("trimaran-")])
+    print([path for path in parents if os.path.isdir(path) and not any(each.is_dir() for each in os.scandir(path))])
 except TrimaranError as error:
     print("refused", error)
 """

@@ -30,6 +30,11 @@ FLAGS = (
     Flag(name="build-arg", kind="stringArray", help="Set build-time variables"),
     Flag(name="build-context", kind="stringArray", help="Additional build contexts (e.g., name=path)"),
     Flag(
+        name="build-resource",
+        kind="stringArray",
+        help='Limits of all RUN steps of the build together (format: "memory=8g,cpus=4")',
+    ),
+    Flag(
         name="cache-from",
         kind="stringArray",
         help='External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")',

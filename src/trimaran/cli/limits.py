@@ -1,4 +1,7 @@
-"""What a build may take, from flags: `--resource` as buildx has it, the old builder's flags for the same, and ours."""
+"""What a build may take, from flags: `--resource` as buildx has it, the old builder's flags for the same, and ours.
+
+buildx's are of each RUN step. `--build-resource` says the same of all of a build's steps together.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,38 @@ from trimaran.linux.limits import Limits
 
 _PERIOD = 100_000
 """Microseconds: the kernel's default."""
-KEYS = ("memory", "memory-swap", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems")
+KEYS = ("memory", "memory-swap", "cpus", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems")
+"""`cpus` is ours, the others are buildx's."""
 
 
 def resources(values: Values) -> Resources:
     """UsageError for what is no limit. A flag of its own goes before the same key of `--resource`."""
-    found: dict[str, str] = {}
-    for text in values.texts("resource"):
-        attributes = Attributes.parse("resource", text)
-        found |= {key: value for key in KEYS if (value := attributes.text(key))}
-        attributes.finish("resource limits")
-    found |= {key: text for key in KEYS if (text := values.text(key))}
-    cpus = values.text("cpus")
-    if cpus:
-        found["cpu-quota"] = str(_quota(cpus, _number(found, "cpu-period") or _PERIOD))
+    each = _keys(values, "resource") | {key: text for key in KEYS if (text := values.text(key))}
     jobs = values.number("jobs")
     if jobs < 0 or (values.given("jobs") and jobs == 0):
         raise UsageError(f"read --jobs {jobs}: it is the number of RUN steps at the same time, at least 1")
-    return Resources(cache_limit=values.number("cache-limit"), jobs=jobs, limits=_limits(found) if found else None)
+    return Resources(
+        cache_limit=values.number("cache-limit"),
+        jobs=jobs,
+        limits=_limits(each),
+        build_limits=_limits(_keys(values, "build-resource")),
+    )
 
 
-def _limits(found: dict[str, str]) -> Limits:
+def _keys(values: Values, flag: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in values.texts(flag):
+        attributes = Attributes.parse(flag, text)
+        found |= {key: value for key in KEYS if (value := attributes.text(key))}
+        attributes.finish("resource limits")
+    return found
+
+
+def _limits(found: dict[str, str]) -> Limits | None:
+    if not found:
+        return None
+    if "cpus" in found:
+        found["cpu-quota"] = str(_quota(found["cpus"], _number(found, "cpu-period") or _PERIOD))
     memory, total = _size(found, "memory"), _size(found, "memory-swap")
     if total is not None and total >= 0 and (memory is None or total < memory):
         raise UsageError(
@@ -81,7 +95,7 @@ def _quota(text: str, period: int) -> int:
     except ValueError:
         cpus = 0.0
     if not 0.01 <= cpus <= 65_536:
-        raise UsageError(f"read --cpus {text!r}: it is a number of processors", hint="such as 1.5")
+        raise UsageError(f"read cpus {text!r}: it is a number of processors", hint="such as --cpus=1.5")
     return int(cpus * period)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Coroutine, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,7 +14,7 @@ from trimaran.engine.bridge import EngineBridge
 from trimaran.engine.caches import BuildCaches
 from trimaran.engine.engine import Engine, limit_store
 from trimaran.engine.history import BuildLog
-from trimaran.engine.request import BuildOutcome, BuildRequest
+from trimaran.engine.request import BuildOutcome, BuildRequest, Resources
 from trimaran.errors import NotFound, UsageError, located
 from trimaran.events import Sink
 from trimaran.exporters.assemble import Exportable
@@ -38,6 +39,7 @@ from trimaran.store.rootfs import Rootfs
 
 if TYPE_CHECKING:
     from trimaran.exporters.load import DockerDaemon
+    from trimaran.steps.allowance import Allowance
 
 
 async def build(
@@ -49,10 +51,14 @@ async def build(
     client: Client | None = None,
 ) -> BuildOutcome:
     """Run one build to the end. Whatever happens, its log is kept and nothing half-made is left in the store."""
-    with BuildLog.open(engine.store.root, request, engine.settings.history) as log:
-        limit_store(engine.store, engine.settings, request.resources.cache_limit)
+    resources = request.resources
+    with (
+        BuildLog.open(engine.store.root, request, engine.settings.history) as log,
+        _allowance(resources) as allowance,
+    ):
+        limit_store(engine.store, engine.settings, resources.cache_limit)
         async with engine.store.ceiling.watched():
-            return await _run(request, engine, frontends, log, log.before(sink), docker, client or Client())
+            return await _run(request, engine, frontends, log, log.before(sink), docker, client or Client(), allowance)
 
 
 async def _run(
@@ -63,11 +69,12 @@ async def _run(
     tell: Sink,
     docker: DockerDaemon | None,
     client: Client,
+    allowance: Allowance | None,
 ) -> BuildOutcome:
     now = time.time_ns()
     lock = Lock(request.lock)
     resolver = _resolver(request, engine, lock)
-    context = _step_context(request, engine, resolver, lock, now, client)
+    context = _step_context(request, engine, resolver, lock, now, client, allowance)
     caches = BuildCaches(request, engine, context, tell)
     solver = Solver(
         make_step=lambda vertex: make_step(vertex, context),
@@ -89,17 +96,29 @@ async def _run(
         return await _export(outputs, exporting, caches.export(edges, solver))
 
     edges = [built.edge for built in made.built if built.edge is not None]
-    _check_stages(request.fail_on_miss, edges)
-    _require_isolation(request, edges, engine)
+    _check(request, edges, engine)
     exported, cache = await solver.need(edges, use)
     outcome = msgspec.structs.replace(_outcome(exported, log, solver, lock), cache=cache)
     log.keep(outcome)
     return outcome
 
 
+def _allowance(resources: Resources) -> AbstractContextManager[Allowance | None]:
+    if resources.limits is None and resources.build_limits is None:
+        return nullcontext()
+    from trimaran.steps.allowance import Allowance
+
+    return Allowance(resources.limits, resources.build_limits)
+
+
 def _resolver(request: BuildRequest, engine: Engine, lock: Lock) -> ImageResolver:
     remember = engine.settings.remember_tags
     return ImageResolver(engine.store, engine.registry, lock, offline=request.offline, remember=remember)
+
+
+def _check(request: BuildRequest, edges: list[Edge], engine: Engine) -> None:
+    _check_stages(request.fail_on_miss, edges)
+    _require_isolation(request, edges, engine)
 
 
 def _check_stages(stages: tuple[str, ...], edges: list[Edge]) -> None:
@@ -167,7 +186,13 @@ def _exporting(
 
 
 def _step_context(
-    request: BuildRequest, engine: Engine, resolver: ImageResolver, lock: Lock, now: int, client: Client
+    request: BuildRequest,
+    engine: Engine,
+    resolver: ImageResolver,
+    lock: Lock,
+    now: int,
+    client: Client,
+    allowance: Allowance | None,
 ) -> StepContext:
     folders = _Folders(dict(request.folders))
     return StepContext(
@@ -184,7 +209,7 @@ def _step_context(
         ),
         sandbox=lambda: engine.sandbox(request.entitlements),
         slots=request.resources.jobs or engine.slots,
-        limits=request.resources.limits,
+        allowance=allowance,
         now=now,
         host=engine.host,
         secrets=client.secrets,

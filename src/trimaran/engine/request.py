@@ -24,6 +24,8 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """RUN steps at the same time."""
     limits: Limits | None = None
     """Of each RUN step."""
+    build_limits: Limits | None = None
+    """Of all RUN steps of the build together."""
 
 
 class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -109,7 +109,7 @@ def _refuse(spec: ExecSpec) -> None:
         "--network=none": spec.network == "none",
         "--security=insecure": spec.security == "insecure",
         "--cgroup-parent": bool(spec.cgroup_parent),
-        "a resource limit": spec.limits is not None,
+        "a resource limit": spec.limits is not None or spec.within is not None,
         "a terminal": spec.terminal,
         "a read-only root": spec.readonly_rootfs,
         "an emulator": bool(spec.emulator),

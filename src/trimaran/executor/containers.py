@@ -247,11 +247,16 @@ def _write(path: str, content: bytes) -> None:
         file.write(content)
 
 
-def _group(identity: str, spec: ExecSpec) -> AbstractContextManager[step_groups.StepGroup]:
-    if not spec.limits and not spec.cgroup_parent:
-        return nullcontext(step_groups.StepGroup())
-    wanted = spec.limits or Limits()
-    return step_groups.step_group(identity, wanted, parent=spec.cgroup_parent, devices=spec.security == "insecure")
+def _group(identity: str, spec: ExecSpec) -> AbstractContextManager[step_groups.Group]:
+    if not spec.limits and not spec.cgroup_parent and not spec.within:
+        return nullcontext(step_groups.NONE)
+    return step_groups.group(
+        identity,
+        spec.limits or Limits(),
+        parent=spec.cgroup_parent,
+        within=spec.within,
+        filtered=spec.security != "insecure",
+    )
 
 
 _ENTER = 'while [ "$1" != -- ]; do echo 0 >"$1"/cgroup.procs || exit 125; shift; done; shift; exec "$@"'

@@ -6,13 +6,16 @@ docker's seccomp profile, /proc, /dev and /sys of its own, host name `buildkitsa
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from trimaran.errors import UsageError
 from trimaran.executor import seccomp
 from trimaran.linux.limits import Limits
+
+if TYPE_CHECKING:
+    from trimaran.linux.step_groups import Group
 
 DEFAULT_HOSTNAME = "buildkitsandbox"
 DEFAULT_SHM_SIZE = 64 << 20
@@ -87,7 +90,8 @@ class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     `network` `default` is replaced before a runtime sees it (sandbox.py); `network_namespace`: path of a prepared one
     (network `private`), `nameservers` its resolvers. `emulator`: path on this machine of a QEMU to start the program
-    with, where binfmt_misc cannot. `cgroup_parent`: where in the hierarchy its group is made, "" for no own group.
+    with, where binfmt_misc cannot. `cgroup_parent`: where in the hierarchy its group is made, "" for no own group;
+    `within`: the group of its build there.
     """
 
     args: tuple[str, ...]
@@ -110,6 +114,7 @@ class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
     readonly_rootfs: bool = False
     emulator: str = ""
     limits: Limits | None = None
+    within: Group | None = None
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,9 @@ from trimaran.linux import bpf
 
 _ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _PREFIX = "trimaran-"
+DEFAULT_PARENT = "trimaran"
+"""Where groups of steps are that have a limit and no parent asked for (`linux/step_groups.py`)."""
+_LIMITING = ("memory", "cpu", "cpuset", "pids")
 
 
 def hierarchy() -> str | None:
@@ -35,6 +38,16 @@ def own_group() -> str | None:
             if line.startswith("0::/"):
                 path = f"{root}{line[3:].rstrip()}".rstrip("/")
                 return path if os.path.isdir(path) else None
+    return None
+
+
+def own_path(controller: str) -> tuple[str, str] | None:
+    """The hierarchy of v1 that has the controller, and the group this process is in there; None without one."""
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        for line in file:
+            _, names, path = line.rstrip().split(":", 2)
+            if controller in names.split(","):
+                return names, path
     return None
 
 
@@ -89,6 +102,7 @@ class Confinement:
             if os.read(self._ask[0], 1) != b"1":
                 return  # it ended before it got so far
             parent = own_group()
+            sweep_default()
             if parent is not None:
                 sweep(parent)
                 self._folder = f"{parent}/{_PREFIX}{os.getpid()}-{os.urandom(4).hex()}"
@@ -136,6 +150,27 @@ def sweep(parent: str) -> None:
             continue
         finally:
             os.close(fd)
+
+
+def sweep_default() -> None:
+    """Remove what killed engines left of limited steps, wherever this mount namespace shows it, and costs no mount."""
+    root = hierarchy()
+    folders = {f"{root}/{DEFAULT_PARENT}"} if root else set()
+    for controller in _LIMITING:
+        found = own_path(controller)
+        if found is not None:
+            for path in {found[1].rstrip("/"), ""}:
+                folders.add(f"{_ROOTS[0]}/{found[0]}{path}/{DEFAULT_PARENT}")
+    for folder in folders:
+        with suppress(OSError):
+            sweep(folder)
+            remove_empty(folder)
+
+
+def remove_empty(folder: str) -> None:
+    """Remove a group that no group is in and no process; another engine that is about to use it makes it again."""
+    with suppress(OSError):
+        os.rmdir(folder)
 
 
 def remove_tree(path: str) -> None:

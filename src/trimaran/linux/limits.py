@@ -1,5 +1,6 @@
-"""Resource limits of one step as values, and the files of cgroup v2 and v1 they are written to. Pure: they are part of
-what a build asks for, also where no group can be made.
+"""Resource limits of a step or a build as values, and the files of cgroup v2 and v1 they are written to.
+
+Pure: they are part of what a build asks for, also where no group can be made.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ Row = tuple[str, str, str]
 
 
 class Limits(msgspec.Struct, frozen=True):
-    """Limits of one step, cgroup v2's words; None is no limit. `cpu_quota` is in microseconds per `cpu_period`."""
+    """Limits of processes in one group, cgroup v2's words; None is no limit.
+
+    `cpu_quota` is in microseconds per `cpu_period`.
+    """
 
     memory: int | None = None
     memory_swap: int | None = None
@@ -24,6 +28,13 @@ class Limits(msgspec.Struct, frozen=True):
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     pids: int | None = None
+
+    def narrowed(self, outer: Limits) -> Limits:
+        """For a group within one of `outer`: cgroup v1 refuses a larger share of the processors than that has."""
+        if self.cpu_quota is None or outer.cpu_quota is None:
+            return self
+        most = outer.cpu_quota * self.cpu_period // outer.cpu_period
+        return msgspec.structs.replace(self, cpu_quota=min(self.cpu_quota, most))
 
     def files(self) -> tuple[Row, ...]:
         """Every limit set, for cgroup v2."""

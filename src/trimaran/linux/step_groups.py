@@ -1,29 +1,51 @@
-"""Control groups of single steps, where limits are asked for: cgroup v2, else the controllers of v1 (hybrid machines).
+"""Control groups of steps and of whole builds, where limits are asked for: cgroup v2, else the controllers of v1.
 
-A group is locked while its step lives; what killed engines left is swept when the next one is made.
+A group is locked while what it is for lives; what killed engines left is swept when the next group is made, and by the
+outer process of every next engine (`sweep_default`). The folder that ours are in by default goes with the last of them.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 import msgspec
 
 from trimaran.errors import Unsupported, UsageError
 from trimaran.linux import bpf, syscalls
-from trimaran.linux.cgroups import controllers, hierarchy, remove_tree, sweep, write_file
+from trimaran.linux.cgroups import (
+    DEFAULT_PARENT,
+    controllers,
+    hierarchy,
+    own_path,
+    remove_empty,
+    remove_tree,
+    sweep,
+    write_file,
+)
 from trimaran.linux.limits import Limits, Row
 
 _WITHOUT = "build without resource limits and cgroup parent"
+_V2 = ""
+_TRIES = 100
 
 
-class StepGroup(msgspec.Struct, frozen=True):
-    """`folders`: the groups (one, or one per v1 controller) that a process has to enter."""
+class Group(msgspec.Struct, frozen=True):
+    """`places`: (controller of v1, or "" for the hierarchy of v2; folder) of each group that a process has to enter.
 
-    folders: tuple[str, ...] = ()
+    `controllers`: those of v2 that groups in it are given, too.
+    """
+
+    places: tuple[tuple[str, str], ...] = ()
+    controllers: frozenset[str] = frozenset()
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        return tuple(folder for _, folder in self.places)
 
     def kills(self) -> int:
         """Processes the kernel killed for want of memory: in the group, or on the whole machine where there is none."""
@@ -49,50 +71,61 @@ class StepGroup(msgspec.Struct, frozen=True):
         return None
 
 
-@contextmanager
-def step_group(name: str, limits: Limits, *, parent: str = "", devices: bool = False) -> Iterator[StepGroup]:
-    """Groups for one step with its limits, removed at the end, in `parent` (a path in the hierarchy).
+NONE = Group()
 
-    Devices are filtered in it unless `devices`. UsageError for a parent that is no such path, Unsupported naming the
-    missing controllers.
+
+@contextmanager
+def group(
+    name: str, limits: Limits, *, parent: str = "", within: Group | None = None, filtered: bool = False
+) -> Iterator[Group]:
+    """A group with limits, removed at the end: in `parent` (a path in the hierarchy), there in the group `within`.
+
+    Each controller is used where the machine has it, in v2 or v1. Devices are filtered if `filtered`, where the group
+    is one of v2. UsageError for a parent that is no such path, Unsupported naming the missing controllers.
     """
-    levels = _levels(parent)
+    levels, within = _levels(parent), within or NONE
     what = f"limit a step: cgroup parent {parent}" if parent else "limit a step"
     root = hierarchy()
-    rows = limits.files()
-    missing = {controller for controller, _, _ in rows} - (controllers(root) if root else set())
+    there = controllers(root) if root else set()
+    rows = tuple(row for row in limits.files() if row[0] in there)
+    wanted = frozenset(controller for controller, _, _ in rows) | within.controllers
+    rows_v1 = [row for row in limits.files_v1() if row[0] not in there]
+    outer = dict(within.places)
     with ExitStack() as stack:
-        folders: list[str] = []
+        places: list[tuple[str, str]] = []
         try:
-            if root is not None and (parent or not missing):
-                own = () if missing else rows
-                folder = stack.enter_context(_made("/".join([root, *levels]), name))
-                _fill(root, levels, folder, own, devices=devices)
-                folders.append(folder)
+            if root is not None and (parent or wanted):
+                chain = _chain(root, levels, outer.get(_V2))
+                folder = stack.enter_context(_made(chain, name, keep=bool(parent)))
+                _fill(chain, folder, wanted, rows, filtered=filtered)
+                places.append((_V2, folder))
             elif parent:
                 raise Unsupported(f"{what}: no cgroup v2 hierarchy here", hint=_WITHOUT)
-            if missing:
-                folders += _fill_v1(stack, levels, name, limits.files_v1())
+            used = dict.fromkeys([controller for controller, _, _ in rows_v1] + [key for key in outer if key != _V2])
+            for controller in used:
+                own = tuple(row for row in rows_v1 if row[0] == controller)
+                places.append((controller, _open_v1(stack, controller, levels, name, own, outer.get(controller))))
         except OSError as error:
             raise Unsupported(f'{what}: write "{error.filename}": {error.strerror}', hint=_WITHOUT) from error
-        yield StepGroup(tuple(folders))
+        yield Group(tuple(places), wanted)
 
 
-def _fill_v1(stack: ExitStack, levels: list[str], name: str, rows: tuple[Row, ...]) -> list[str]:
-    found: dict[str, str] = {}
-    for controller, file, value in rows:
-        if controller not in found:
-            root = own_group_v1(controller)
-            if root is None:
-                raise Unsupported(
-                    f"limit a step: there is no controller {controller} for cgroups here",
-                    hint="boot with systemd.unified_cgroup_hierarchy=1, or have the controller delegated to you",
-                )
-            folder = found[controller] = stack.enter_context(_made("/".join([root, *levels]), name))
-            if controller == "cpuset":
-                _inherit_cpuset(root, levels, folder)
-        write_file(f"{found[controller]}/{file}", value)
-    return list(found.values())
+def _open_v1(
+    stack: ExitStack, controller: str, levels: list[str], name: str, rows: tuple[Row, ...], within: str | None
+) -> str:
+    root = own_group_v1(controller)
+    if root is None:
+        raise Unsupported(
+            f"limit a step: there is no controller {controller} for cgroups here",
+            hint="boot with systemd.unified_cgroup_hierarchy=1, or have the controller delegated to you",
+        )
+    chain = _chain(root, levels, within)
+    folder = stack.enter_context(_made(chain, name, keep=levels != [DEFAULT_PARENT]))
+    if controller == "cpuset":
+        _inherit_cpuset([*chain, folder])
+    for _, file, value in rows:
+        write_file(f"{folder}/{file}", value)
+    return folder
 
 
 _mounted: dict[str, str] = {}
@@ -103,13 +136,10 @@ def own_group_v1(controller: str) -> str | None:
 
     Mounted for us alone, at no place: what others have mounted where is hidden from the engine, or not there at all.
     """
-    with open("/proc/self/cgroup", encoding="utf-8") as file:
-        for line in file:
-            _, names, path = line.rstrip().split(":", 2)
-            if controller in names.split(","):
-                break
-        else:
-            return None
+    found = own_path(controller)
+    if found is None:
+        return None
+    names, path = found
     if names not in _mounted:
         try:
             fd = syscalls.fsopen("cgroup")
@@ -127,10 +157,9 @@ def own_group_v1(controller: str) -> str | None:
     return folder if os.path.isdir(folder) else _mounted[names]
 
 
-def _inherit_cpuset(root: str, levels: list[str], folder: str) -> None:
+def _inherit_cpuset(chain: Sequence[str]) -> None:
     """A v1 cpuset begins empty, and takes no process before it has both."""
-    folders = ["/".join([root, *levels[:count]]) for count in range(1, len(levels) + 1)]
-    for above, below in zip([root, *folders], [*folders, folder], strict=True):
+    for above, below in itertools.pairwise(chain):
         for name in ("cpuset.cpus", "cpuset.mems"):
             with open(f"{below}/{name}", encoding="ascii") as file:
                 if file.read().strip():
@@ -139,37 +168,57 @@ def _inherit_cpuset(root: str, levels: list[str], folder: str) -> None:
                 write_file(f"{below}/{name}", file.read().strip())
 
 
+def _chain(root: str, levels: list[str], within: str | None) -> list[str]:
+    """The groups above a new one, from the top."""
+    chain = ["/".join([root, *levels[:count]]) for count in range(len(levels) + 1)]
+    return [*chain, within] if within else chain
+
+
 @contextmanager
-def _made(parent: str, name: str) -> Iterator[str]:
-    """A new group, locked so that no other engine sweeps it, removed at the end."""
-    os.makedirs(parent, 0o755, exist_ok=True)
-    sweep(parent)
-    folder = f"{parent}/{name}"
-    os.mkdir(folder, 0o755)
+def _made(chain: Sequence[str], name: str, *, keep: bool) -> Iterator[str]:
+    """A new group, locked so that no other engine sweeps it, removed at the end, and what is above it unless `keep`."""
+    folder = f"{chain[-1]}/{name}"
+    fd = _make_locked(chain, folder)
     try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_SH)
-            yield folder
-        finally:
-            os.close(fd)
+        yield folder
     finally:
+        os.close(fd)
         remove_tree(folder)
+        if not keep:
+            remove_empty(chain[1])
+
+
+def _make_locked(chain: Sequence[str], folder: str) -> int:
+    """Tried again where another engine removed the folder it is to be in, or swept it before it was locked."""
+    for attempt in range(_TRIES):
+        with suppress(FileNotFoundError):
+            for above in chain[1:]:
+                with suppress(FileExistsError):
+                    os.mkdir(above, 0o755)
+            if not attempt:
+                sweep(chain[-1])
+            os.mkdir(folder, 0o755)
+            fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(fd, fcntl.LOCK_SH)
+            if os.path.exists(folder):
+                return fd
+            os.close(fd)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
 
 
 def _levels(parent: str) -> list[str]:
-    levels = [part for part in parent.split("/") if part] or ["trimaran"]
+    levels = [part for part in parent.split("/") if part] or [DEFAULT_PARENT]
     if ".." in levels or "." in levels or any("\0" in level or "\n" in level for level in levels):
         raise UsageError(f'limit a step: cgroup parent "{parent}" is no path in the hierarchy', hint="such as /builds")
     return levels
 
 
-def _fill(root: str, levels: list[str], folder: str, rows: tuple[Row, ...], *, devices: bool) -> None:
+def _fill(chain: Sequence[str], folder: str, needed: frozenset[str], rows: Sequence[Row], *, filtered: bool) -> None:
     """Give the group the controllers it needs, its device filter and its limits."""
-    needed = " ".join(sorted({f"+{controller}" for controller, _, _ in rows}))
-    for count in range(len(levels) + 1) if needed else ():
-        write_file("/".join([root, *levels[:count]]) + "/cgroup.subtree_control", needed)
-    if not devices:
+    words = " ".join(f"+{controller}" for controller in sorted(needed))
+    for above in chain if words else ():
+        write_file(f"{above}/cgroup.subtree_control", words)
+    if filtered:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             bpf.attach_device_filter(fd)

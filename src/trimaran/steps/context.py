@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,8 @@ from trimaran.store.store import Store
 
 if TYPE_CHECKING:
     from trimaran.executor.sandbox import Sandbox
-    from trimaran.linux.limits import Limits
     from trimaran.sources.given import Agents, Secrets
+    from trimaran.steps.allowance import Allowance
     from trimaran.store.views import View
 
 
@@ -32,7 +31,7 @@ class StepContext:
         sources: Mapping[str, Source],
         sandbox: Callable[[], Sandbox],
         slots: int,
-        limits: Limits | None = None,
+        allowance: Allowance | None = None,
         now: int,
         host: Platform,
         secrets: Secrets,
@@ -44,9 +43,7 @@ class StepContext:
         self._sandbox: Sandbox | None = None
         self._told = False
         self.slots = asyncio.Semaphore(slots)
-        self._limits = limits
-        self._limits_tried = False
-        self._notice = ""
+        self._allowance = allowance
         self.now = now
         self.host = host
         self.secrets = secrets
@@ -62,24 +59,16 @@ class StepContext:
         return self._sandbox
 
     @property
-    def limits(self) -> Limits | None:
-        """Of each process; None where no control group can be made for them (`notices` says why)."""
-        if self._limits is not None and not self._limits_tried:
-            from trimaran.errors import Unsupported
-            from trimaran.linux.step_groups import step_group
+    def allowance(self) -> Allowance:
+        if self._allowance is None:
+            from trimaran.steps.allowance import Allowance
 
-            self._limits_tried = True
-            try:
-                with step_group(f"trimaran-probe-{os.getpid()}", self._limits):
-                    pass
-            except Unsupported as error:
-                self._notice = f"steps run without limits: {error.message}"
-                self._limits = None
-        return self._limits
+            self._allowance = Allowance(None, None)
+        return self._allowance
 
     def notices(self) -> tuple[str, ...]:
         """What a build says once of how its steps run here: in what, on what, without which limits asked for."""
-        limits, self._notice = self._notice, ""
+        limits, self.allowance.notice = self.allowance.notice, ""
         if self._told:
             return (limits,) if limits else ()
         self._told = True

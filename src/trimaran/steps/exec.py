@@ -17,7 +17,6 @@ from trimaran.executor.spec import Mount as SpecMount
 from trimaran.graph.ops import ExecOp, NetMode, SecurityMode
 from trimaran.graph.vertex import Vertex
 from trimaran.linux import paths
-from trimaran.linux.limits import Limits
 from trimaran.platforms import Platform
 from trimaran.solver.protocols import KeyInput, Result
 from trimaran.steps.context import StepContext
@@ -162,11 +161,12 @@ class ExecStep:
             if warning:
                 progress.warn(warning)
         if exit_status.code not in (self._op.meta.valid_exit_codes or (0,)):
-            raise self._failed(exit_status, b"".join(tail), spec)
+            raise self._failed(exit_status, b"".join(tail))
 
     def spec(self, identity: Identity, mounts: tuple[SpecMount, ...] = (), variables: tuple[str, ...] = ()) -> ExecSpec:
         """The process for the runtime: the op's own words, the secrets it has as `variables`, and nothing of ours."""
         op, meta = self._op, self._op.meta
+        limits, within = self._context.allowance.of_step(meta.cgroup_parent)
         return ExecSpec(
             args=meta.args,
             environment=(*self._with_home(identity), *variables),
@@ -182,7 +182,8 @@ class ExecStep:
             shm_size=next((m.tmpfs_size for m in op.mounts if is_shared_memory(m)), 0) or DEFAULT_SHM_SIZE,
             extra_hosts=tuple(HostAlias(host.host, host.ip) for host in meta.extra_hosts),
             cgroup_parent=meta.cgroup_parent,
-            limits=self._context.limits,
+            limits=limits,
+            within=within,
         )
 
     def _environment(self) -> tuple[str, ...]:
@@ -200,24 +201,17 @@ class ExecStep:
             return environment
         return (*environment, "HOME=/")
 
-    def _failed(self, exit_status: Exit, tail: bytes, spec: ExecSpec) -> StepFailed:
+    def _failed(self, exit_status: Exit, tail: bytes) -> StepFailed:
         words = " ".join(self._op.meta.args)
         message = f'process "{words}" did not complete successfully: exit code: {exit_status.code}'
         hint = ""
         if exit_status.oom:
-            message += f": killed for lack of memory{_used(exit_status, spec.limits)}"
-            hint = "raise its limit by --memory" if spec.limits else "the machine has too little memory for it"
+            told, hint = self._context.allowance.explain(exit_status)
+            message += f": {told}"
         elif exit_status.code == 139 and self.execution == "emulated":
             hint = f"it crashed under emulation of {self._platform}: cross-compile with FROM --platform=$BUILDPLATFORM"
         lines = tail.decode("utf-8", "replace").splitlines()[-_TAIL:]
         return StepFailed(message, exit_code=exit_status.code, vertex=self._name, tail=tuple(lines), hint=hint)
-
-
-def _used(exit_status: Exit, limits: Limits | None) -> str:
-    if exit_status.peak_memory is None:
-        return ""
-    used = f", it used {exit_status.peak_memory / 1e6:.0f} MB at its peak"
-    return f"{used}, of {limits.memory / 1e6:.0f} MB allowed" if limits and limits.memory else used
 
 
 def _make_missing_folders(rootfs: str, spec: ExecSpec, owner: tuple[int, int] | None) -> None:
