@@ -96,6 +96,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     history: HistorySettings = HistorySettings()
     #: For how long (seconds) a registry's last answer about a tag stands in for one that it does not give; 0: never.
     remember_tags: int = 604_800
+    #: Folded groups in logs of CI servers (cli/display/ci_log.py).
+    log_groups: bool = True
     #: Transfers at the same time per registry (`[system] maxRegistryConcurrency`).
     max_registry_concurrency: int = 4
 
@@ -256,6 +258,7 @@ _TOP: Fields = {
     "root": ("root", _text),
     "cache-limit": ("cache_limit", space),
     "remember-tags": ("remember_tags", duration),
+    "log-groups": ("log_groups", _flag),
     **{key: (key, lambda value: value) for key in ("registry", "worker", "history", "system")},
 }
 #: Known to buildkitd, of no meaning for an engine without a daemon: refused by name, with the way out.

@@ -8,7 +8,7 @@ import pytest
 
 from trimaran.builders.options import BuildOptions, Call
 from trimaran.cli.build_flags import FLAGS
-from trimaran.cli.build_options import additions, build_options
+from trimaran.cli.build_options import additions, build_options, caches_left_out
 from trimaran.cli.options import parse
 from trimaran.cli.outputs import parse_annotation, parse_output
 from trimaran.errors import UsageError
@@ -91,6 +91,21 @@ def test_attestations_are_left_out_where_that_is_wanted() -> None:
     assert (
         additions(parse(FLAGS, ("--provenance=false", "--attest=type=sbom,disabled=true", "."), environment={})) == []
     )
+
+
+@pytest.mark.usefixtures("context")
+def test_caches_that_are_not_here_are_left_out_where_that_is_wanted() -> None:
+    argv = ("--cache-from=type=gha,token=s3cret", "--cache-from=user/app:cache", "--cache-to=type=azblob,name=x", ".")
+    with pytest.raises(UsageError, match="type=gha: GitHub's cache service is not supported") as refused:
+        options(*argv)
+    assert "TRIMARAN_COMPAT=warn" in refused.value.hint
+    warn = {"TRIMARAN_COMPAT": "warn"}
+    assert options(*argv, environment=warn) == options("--cache-from=user/app:cache", ".")
+    values = parse(FLAGS, (*argv[:1], *argv), environment={})
+    assert caches_left_out(values, warn) == ["--cache-from type=gha", "--cache-to type=azblob"]
+    assert caches_left_out(values, {}) == []
+    with pytest.raises(UsageError, match="no-such"):
+        options("--cache-from=type=no-such", ".", environment=warn)
 
 
 @pytest.mark.usefixtures("context")

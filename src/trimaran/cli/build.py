@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 from trimaran.builders.options import BuildOptions, BuildResult
 from trimaran.cli.build_flags import COMMAND
-from trimaran.cli.build_options import additions, build_options
-from trimaran.cli.invocation import Invocation
+from trimaran.cli.build_options import additions, build_options, caches_left_out
+from trimaran.cli.invocation import CI_VARIABLES, Invocation
 from trimaran.cli.options import Values
 from trimaran.cli.progress import SILENT, watch
-from trimaran.errors import NotCached, StepFailed, UsageError
+from trimaran.errors import NotCached, StepFailed, TrimaranError, UsageError
 from trimaran.events import Sink
+
+if TYPE_CHECKING:
+    from trimaran.cli.annotations import Annotations
 
 __all__ = ["COMMAND", "run"]
 
@@ -21,13 +25,18 @@ def run(values: Values, invocation: Invocation) -> int:
     options = build_options(values, invocation.environment, debug=invocation.debug)
     for words in additions(values):
         invocation.err(f"WARNING: {words} is left out: images are built without attestations\n")
+    for words in caches_left_out(values, invocation.environment):
+        invocation.err(f"WARNING: {words} is left out: there is no such cache here\n")
     if options.iidfile:
         _forget(options.iidfile)
     result = _build(options, invocation)
     if options.call is not None:
         from trimaran.cli.call_result import shown
 
-        out, err, code = shown(dict(result.answer), options.call)
+        answer = dict(result.answer)
+        out, err, code = shown(answer, options.call)
+        if options.call.name == "lint" and (annotations := _annotations(options, invocation)):
+            invocation.mark(annotations.of_check(answer["result.json"]))
         invocation.out(out)
         invocation.err(err)
         return code
@@ -53,18 +62,35 @@ def _build(options: BuildOptions, invocation: Invocation) -> BuildResult:
     async def work(sink: Sink) -> BuildResult:
         return await plan.build(options, sink, invocation.environment)
 
+    annotations = _annotations(options, invocation)
     try:
-        return watch(options.progress, invocation, work, build=True)
-    except NotCached as error:
+        return watch(options.progress, invocation, work, build=True, annotations=annotations)
+    except TrimaranError as error:
+        if annotations is not None:
+            invocation.mark(annotations.of_error(error))
+        _explain(error, options, invocation)
+        raise
+
+
+def _explain(error: TrimaranError, options: BuildOptions, invocation: Invocation) -> None:
+    """What else there is to say of it, where nothing was shown while it happened."""
+    if isinstance(error, NotCached):
         from trimaran.cli.display.misses import reasons_line
 
         error.hint = reasons_line(error.reasons)
-        raise
-    except StepFailed as error:
+    elif isinstance(error, StepFailed):
         if options.progress in SILENT and error.tail:
             invocation.err(f"------\n > {error.vertex}:\n" + "".join(f"{line}\n" for line in error.tail) + "------\n")
         error.hint = error.hint or "all that the step said: `trimaran logs`"
-        raise
+
+
+def _annotations(options: BuildOptions, invocation: Invocation) -> Annotations | None:
+    """None where no CI server makes any: nothing is loaded for them then."""
+    if CI_VARIABLES.isdisjoint(invocation.environment):
+        return None
+    from trimaran.cli.annotations import Annotations
+
+    return Annotations(options, invocation.environment)
 
 
 def _where_it_is(options: BuildOptions, result: BuildResult, invocation: Invocation) -> str:

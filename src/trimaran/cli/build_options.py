@@ -42,8 +42,8 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         platforms=platforms(values.texts("platform")),
         build_args=(*_build_args(values.texts("build-arg")), *_epoch(values, environment)),
         build_contexts=tuple(_named_context(text) for text in values.texts("build-context")),
-        cache_from=_cache_from(values.texts("cache-from")),
-        cache_to=_cache_to(values.texts("cache-to")),
+        cache_from=_cache_from(_had_here(values, "cache-from", environment)),
+        cache_to=_cache_to(_had_here(values, "cache-to", environment)),
         target=values.text("target"),
         no_cache=values.boolean("no-cache"),
         no_cache_filter=tuple(stage for text in values.texts("no-cache-filter") for stage in split_csv(text)),
@@ -138,6 +138,26 @@ def _refuse(values: Values, environment: Mapping[str, str]) -> None:
     for name, way_out in REFUSED_VARIABLES.items():
         if environment.get(name):
             raise UsageError(f"${name} is set: not done by the embedded builder", hint=way_out)
+
+
+def _had_here(values: Values, flag: str, environment: Mapping[str, str]) -> Sequence[str]:
+    """With $TRIMARAN_COMPAT=warn, caches of kinds that are not here are left out: a build is good without."""
+    texts = values.texts(flag)
+    if environment.get(COMPAT) != "warn" or not texts:
+        return texts
+    from trimaran.cli.caches import not_here
+
+    return [text for text in texts if not not_here(text, flag)]
+
+
+def caches_left_out(values: Values, environment: Mapping[str, str]) -> list[str]:
+    """What `_had_here` leaves out, once each, by type alone: the rest may hold a token."""
+    if environment.get(COMPAT) != "warn":
+        return []
+    from trimaran.cli.caches import not_here
+
+    kinds = [(flag, not_here(text, flag)) for flag in ("cache-from", "cache-to") for text in values.texts(flag)]
+    return list(dict.fromkeys(f"--{flag} type={kind}" for flag, kind in kinds if kind))
 
 
 def additions(values: Values) -> list[str]:

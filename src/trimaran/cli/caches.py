@@ -27,6 +27,14 @@ _NOT_YET = {"gha": "GitHub's cache service", "azblob": "Azure Blob Storage"}
 _LEVELS = {"gzip": (0, 9), "zstd": (0, 22), "uncompressed": (0, 0)}
 
 
+def not_here(text: str, flag: str) -> str:
+    """The type of a cache that buildx has and we have not, "" for all others."""
+    if not text or _is_bare(text, flag):
+        return ""
+    kind = Attributes.parse(flag, text).text("type")
+    return kind if kind in _NOT_YET else ""
+
+
 def parse_cache_from(text: str) -> list[CacheImport]:
     """One `--cache-from`: `type=…`, or names of a registry by comma."""
     if _is_bare(text, "cache-from"):
@@ -97,7 +105,8 @@ def _kind(attributes: Attributes, flag: str) -> str:
     kind = attributes.text("type")
     if kind in _NOT_YET:
         raise UsageError(
-            f"read --{flag} type={kind}: {_NOT_YET[kind]} is not supported yet", hint=f"types: {', '.join(TYPES)}"
+            f"read --{flag} type={kind}: {_NOT_YET[kind]} is not supported yet",
+            hint=f"types: {', '.join(TYPES)}; $TRIMARAN_COMPAT=warn makes this a warning",
         )
     if not kind:
         raise UsageError(f"read --{flag}: type is required", hint=f"types: {', '.join(TYPES)}")

@@ -41,12 +41,13 @@ def _check(results: dict[str, Any], text: str, *, json: bool) -> tuple[str, str]
         return "Check complete, no warnings found.\n", ""
     if problem is None:
         return text, ""
-    where = _place(problem["location"], results["sources"][0])
+    where = place(problem["location"], results["sources"][0])
     error = f"ERROR: {problem['message']}\n{snippet(where) if where else ''}\n"
     return (text + "\n" if count and not json else text), error
 
 
-def _place(location: dict[str, Any], source: dict[str, Any]) -> Location | None:
+def place(location: dict[str, Any], source: dict[str, Any]) -> Location | None:
+    """Where a finding of the JSON answer is."""
     import base64
 
     ranges = tuple(

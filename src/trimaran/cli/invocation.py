@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -28,6 +28,9 @@ _DOCKER_VALUES = {
 _DOCKER_SWITCHES = frozenset({"--debug", "-D", "--tls", "--tlsverify"})
 
 
+CI_VARIABLES = frozenset({"GITHUB_ACTIONS", "GITLAB_CI", "TRIMARAN_LOG_GROUPS"})
+
+
 class Invocation(msgspec.Struct, frozen=True, kw_only=True):
     program: str = "trimaran"
     """What the user typed before the command: `trimaran` or `docker buildx`."""
@@ -49,9 +52,22 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
         sys.stdout.flush()
 
     def err(self, text: str) -> None:
+        self.mark(for_log(text, self.environment))
+
+    def mark(self, text: str) -> None:
+        """Standard error as `err`, for text that a CI server is to obey."""
         sys.stdout.flush()
         sys.stderr.write(text)
         sys.stderr.flush()
+
+
+def for_log(text: str, environment: Mapping[str, str]) -> str:
+    """`text` for standard error, with nothing in it that a CI server would take for a command."""
+    if CI_VARIABLES.isdisjoint(environment):
+        return text
+    from trimaran.cli.display.ci_log import harmless
+
+    return harmless(text, environment)
 
 
 def read(argv: Sequence[str], environment: dict[str, str]) -> Invocation:

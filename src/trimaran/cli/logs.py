@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from trimaran.cli.columns import align
-from trimaran.cli.invocation import Invocation
+from trimaran.cli.invocation import CI_VARIABLES, Invocation, for_log
 from trimaran.cli.options import DEBUG, Command, Example, Flag, Values
 from trimaran.cli.units import human_duration
 from trimaran.errors import NotFound
@@ -78,13 +78,19 @@ def table(records: list[BuildRecord], now: float) -> str:
     return align("".join(lines), padding=3)
 
 
+def _for_log(piece: bytes, invocation: Invocation) -> bytes:
+    if CI_VARIABLES.isdisjoint(invocation.environment):
+        return piece
+    return for_log(piece.decode("utf-8", "surrogateescape"), invocation.environment).encode("utf-8", "surrogateescape")
+
+
 def _copy(path: str, invocation: Invocation) -> None:
-    """The log as it was written, a line end added where it has none."""
+    """The log as it was written, a line end added where it has none; harmless in the log of a CI server's job."""
     last = b"\n"
     try:
         with open(path, "rb") as file:
-            while piece := file.read(_CHUNK):
-                invocation.out_bytes(piece)
+            while piece := file.readline(_CHUNK):
+                invocation.out_bytes(_for_log(piece, invocation))
                 last = piece[-1:]
     except FileNotFoundError:
         return

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from trimaran.cli import commands
 from trimaran.cli import help as pages
-from trimaran.cli.invocation import Invocation, read
+from trimaran.cli.invocation import Invocation, for_log, read
 from trimaran.cli.options import BUILDER, DEBUG, Command, FlagError, HelpAsked, Values, parse
 from trimaran.errors import Cancelled, NotCached, NotFound, TrimaranError, Unsupported, UsageError
 
@@ -184,16 +184,18 @@ def report(error: TrimaranError, *, debug: bool) -> int:
     """Print an error a person can act on, its place in the source first (reference §1.1, §3.10)."""
     from trimaran.snippet import snippet
 
+    text = ""
     if debug:
         import traceback
 
-        traceback.print_exception(error)
-    sys.stdout.flush()
+        text = "".join(traceback.format_exception(error))
     if error.where is not None:
-        sys.stderr.write(snippet(error.where))
-    sys.stderr.write(f"ERROR: {error.message}\n")
+        text += snippet(error.where)
+    text += f"ERROR: {error.message}\n"
     if error.hint:
-        sys.stderr.write(f"hint: {error.hint}\n")
+        text += f"hint: {error.hint}\n"
+    sys.stdout.flush()
+    sys.stderr.write(for_log(text, os.environ))
     if isinstance(error, NotCached):
         return NOT_CACHED
     return INTERRUPTED if isinstance(error, Cancelled) else FAILED

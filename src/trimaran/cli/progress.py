@@ -6,12 +6,15 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from trimaran.builders.options import ProgressMode
 from trimaran.cli.display import screen as screens
 from trimaran.cli.invocation import Invocation
 from trimaran.events import Sink
+
+if TYPE_CHECKING:
+    from trimaran.cli.annotations import Annotations
 
 T = TypeVar("T")
 
@@ -20,7 +23,14 @@ DRIVER = "embedded"
 SILENT = frozenset({"quiet", "none"})
 
 
-def watch(asked: ProgressMode, invocation: Invocation, work: Callable[[Sink], Awaitable[T]], *, build: bool) -> T:
+def watch(
+    asked: ProgressMode,
+    invocation: Invocation,
+    work: Callable[[Sink], Awaitable[T]],
+    *,
+    build: bool,
+    annotations: Annotations | None = None,
+) -> T:
     """Run `work(sink)` in an event loop of its own, showing what it reports. Its errors come out after the screen.
 
     `build`: say first which builder does it. SIGTERM and SIGHUP cancel the work as Ctrl-C does: all leave as
@@ -48,6 +58,8 @@ def watch(asked: ProgressMode, invocation: Invocation, work: Callable[[Sink], Aw
         raise KeyboardInterrupt from None
     finally:
         screen.stop()
+        if annotations is not None and mode == "plain":
+            invocation.mark(annotations.of_warnings(screen.trace.warnings))
         _last_words(screen, invocation, mode=mode, terminal=terminal)
 
 

@@ -82,6 +82,7 @@ def effective(settings: Settings, environment: Mapping[str, str] = os.environ) -
         *(_steps(settings, file, environment) if _has_engine() else ()),
         *(_disk(settings, file) if _has_engine() else ()),
         *(_history(settings, file) if _has_engine() else ()),
+        _log_groups(settings, file, environment),
         *_network(environment),
     )
 
@@ -158,6 +159,12 @@ def _history(settings: Settings, file: _File) -> Iterator[Setting]:
     keep = settings.history
     yield Setting("history.maxAge", _hours(keep.max_age), file.source("history", "maxAge"))
     yield Setting("history.maxEntries", str(keep.max_entries), file.source("history", "maxEntries"))
+
+
+def _log_groups(settings: Settings, file: _File, environment: Mapping[str, str]) -> Setting:
+    if environment.get("TRIMARAN_LOG_GROUPS"):
+        return Setting("log-groups", environment["TRIMARAN_LOG_GROUPS"], "$TRIMARAN_LOG_GROUPS")
+    return Setting("log-groups", str(settings.log_groups).lower(), file.source("log-groups"))
 
 
 def _network(environment: Mapping[str, str]) -> Iterator[Setting]:

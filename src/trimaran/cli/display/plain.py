@@ -2,16 +2,23 @@
 
 It stays with a vertex for about five seconds before another's lines come in between, and never hides one longer than
 ten. Pure: `update` returns the text to write.
+
+Where a CI server folds logs each such block is a group: every line stands below the step that said it, as it happens.
+How a step ended stands after its group, to be seen while that is folded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from trimaran.cli.display.epilogue import epilogue
 from trimaran.cli.display.trace import SECOND, Trace, VertexState
 from trimaran.cli.units import progress_size
 from trimaran.events import Event, StatusEvent
+
+if TYPE_CHECKING:
+    from trimaran.cli.display.ci_log import CiLog
 
 STAY = 5 * SECOND
 HIDDEN_AT_MOST = 10 * SECOND
@@ -23,11 +30,27 @@ _ERROR_LINES = 10
 class Plain:
     """The plain display of one build."""
 
-    __slots__ = ("_banner", "_current", "_noted", "_numbers", "_shown_statuses", "_since", "_warned", "trace")
+    __slots__ = (
+        "_banner",
+        "_ci_log",
+        "_current",
+        "_grouped",
+        "_noted",
+        "_now",
+        "_numbers",
+        "_shown_statuses",
+        "_since",
+        "_warned",
+        "trace",
+    )
 
-    def __init__(self, banner: str = "") -> None:
+    def __init__(self, banner: str = "", ci_log: CiLog | None = None) -> None:
         self.trace = Trace()
         self._banner = banner
+        self._ci_log = ci_log
+        self._grouped = False
+        """A group is open."""
+        self._now = 0
         self._current: VertexState | None = None
         self._numbers: dict[VertexState, int] = {}
         self._since: dict[VertexState, int] = {}
@@ -40,13 +63,23 @@ class Plain:
         self.trace.apply(events)
         for vertex in self.trace.changed:
             self._since.setdefault(vertex, now)
+        self._now = now
         out: list[str] = []
         self._show(out, now)
-        return "".join(out)
+        return self._joined(out)
 
     def finish(self, now: int) -> str:
         """What is left, then the epilogue of failed steps."""
-        return self.update((), now) + self._close_line() + epilogue(self.trace, lines=_ERROR_LINES)
+        rest = self.update((), now)
+        return rest + self._joined([self._close_line(), self._end_group(), epilogue(self.trace, lines=_ERROR_LINES)])
+
+    def _joined(self, out: list[str]) -> str:
+        """Where a CI server reads, each piece is whole lines: so nothing in it hides behind what came before."""
+        if self._ci_log is None:
+            return "".join(out)
+        from trimaran.cli.display.ci_log import Mark
+
+        return "".join(piece if isinstance(piece, Mark) else self._ci_log.harmless(piece) for piece in out)
 
     def _show(self, out: list[str], now: int) -> None:
         news = [vertex for vertex in self.trace.changed if vertex.started and not vertex.hidden]
@@ -117,6 +150,7 @@ class Plain:
         self.trace.changed.pop(vertex, None)
         if vertex.completed:
             out.append(self._close_line())
+            out.append(self._end_group())
             out.append(f"{head}{outcome(vertex)}\n")
             self._current = None
             self._since.pop(vertex, None)
@@ -124,6 +158,7 @@ class Plain:
     def _change(self, out: list[str], vertex: VertexState) -> None:
         if self._current is not None:
             out.append(self._close_line())
+            out.append(self._end_group())
             out.append(f"#{self._numbers[self._current]} ...\n")
             self._since.pop(self._current, None)
         if not self._numbers and self._banner:
@@ -131,8 +166,30 @@ class Plain:
         elif self._numbers:
             out.append("\n")
         number = self._numbers.setdefault(vertex, len(self._numbers) + 1)
-        out.append(f"#{number} {vertex.name}\n")
+        out.append(self._head(f"#{number} {vertex.name}", vertex))
         self._current = vertex
+
+    def _head(self, title: str, vertex: VertexState) -> str:
+        """The first line of a block; a group begins with it, unless all there is to say is how the step ended."""
+        if self._ci_log is None or (vertex.completed and not self._has_news(vertex)):
+            return f"{title}\n"
+        self._grouped = True
+        return self._ci_log.begin(title, self._now)
+
+    def _end_group(self) -> str:
+        if self._ci_log is None or not self._grouped:
+            return ""
+        self._grouped = False
+        return self._ci_log.end(self._now)
+
+    def _has_news(self, vertex: VertexState) -> bool:
+        return bool(
+            vertex.lines
+            or vertex.open_line
+            or vertex.news
+            or vertex.notes[self._noted.get(vertex, 0) :]
+            or vertex.warnings[self._warned.get(vertex, 0) :]
+        )
 
     def _statuses(self, out: list[str], vertex: VertexState, head: str) -> None:
         for status in vertex.statuses.values():
@@ -150,6 +207,8 @@ class Plain:
         while vertex.lines:
             out.append(_rest(vertex, vertex.lines.popleft(), head) + "\n")
             vertex.spoken = 0
+        if self._ci_log is not None and not vertex.completed:
+            return  # whole lines alone
         if len(vertex.open_line) > vertex.spoken:
             out.append(_rest(vertex, vertex.open_line, head))
             vertex.spoken = len(vertex.open_line)

@@ -55,8 +55,9 @@ class RawJson:
 
 
 def _as_go_writes(encoded: bytes) -> str:
-    """Go's encoder escapes what HTML would read as markup."""
-    return encoded.decode().replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    """Go's encoder escapes what HTML would read as markup; we also what GitHub's runner would read as a command."""
+    text = encoded.decode().replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+    return text.replace("##[", "#\\u0023[")
 
 
 def _fields(event: Event) -> dict[str, Any]:

@@ -8,13 +8,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from trimaran.builders.options import ProgressMode
 from trimaran.cli.display.quiet import Quiet
 from trimaran.cli.display.trace import Trace
+from trimaran.cli.invocation import CI_VARIABLES
 from trimaran.errors import UsageError
 from trimaran.events import Event
+
+if TYPE_CHECKING:
+    from trimaran.cli.display.ci_log import CiLog
 
 _EVERY = 0.1
 _TICK = 0.15
@@ -99,9 +103,20 @@ def make(mode: ProgressMode, environment: Mapping[str, str], *, builder: str, dr
         case "plain":
             from trimaran.cli.display.plain import Plain
 
-            return Plain(f'building with "{builder}" instance using {driver} driver' if builder else "")
+            banner = f'building with "{builder}" instance using {driver} driver' if builder else ""
+            return Plain(banner, ci_log(environment))
         case _:
             return Quiet()
+
+
+def ci_log(environment: Mapping[str, str]) -> CiLog | None:
+    """The CI server that reads this log; nothing is loaded or looked up where there is none."""
+    if CI_VARIABLES.isdisjoint(environment):
+        return None
+    from trimaran import settings
+    from trimaran.cli.display import ci_log as readers
+
+    return readers.choose(environment, groups=settings.load(environment).log_groups)
 
 
 def rate(environment: Mapping[str, str]) -> float:
