@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import hashlib
 import io
+import lzma
 import random
 import sys
 import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import zstandard
@@ -49,9 +52,9 @@ def packed(compression, data, step=1 << 20):
     return b"".join(out)
 
 
-def unpacked(data, *, bounds=None, piece=65536, step=None):
+def unpacked(data, *, bounds=None, piece=65536, step=None, layer=True):
     stream = io.BytesIO(data)
-    read = decompress(lambda size: stream.read(min(size, step or size)), bounds)
+    read = decompress(lambda size: stream.read(min(size, step or size)), bounds, layer=layer)
     return b"".join(iter(lambda: read(piece), b""))
 
 
@@ -117,11 +120,33 @@ def test_without_isal_zlib_serves_under_another_name(monkeypatch):
     assert unpacked(data) == DATA[:1_500_000]
 
 
+ZSTD = {
+    "plain": {},
+    "with checksum": {"write_checksum": True},
+    "of unknown size": {"write_content_size": False},
+    "level 19": {"level": 19},
+}
+
+
+def in_zstd(data, **options):
+    """One frame, with a skippable one behind it."""
+    return zstandard.ZstdCompressor(**options).compress(data) + b"\x5a\x2a\x4d\x18\x03\0\0\0abc"
+
+
+PACKERS = {
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    **{f"zstd {name}": partial(in_zstd, **options) for name, options in ZSTD.items()},
+}
+
+
+@pytest.mark.parametrize("kind", PACKERS)
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=4), st.integers(1, 50), st.integers(1, 100))
-def test_members_in_a_row_and_any_piece_size(contents, step, piece):
-    whole = b"".join(contents)
-    assert unpacked(b"".join(gzip.compress(x) for x in contents) + bytes(7), step=step, piece=piece) == whole
-    assert unpacked(b"".join(zstandard.compress(x) for x in contents), step=step, piece=piece) == whole
+def test_members_in_a_row_and_any_piece_size(kind, contents, step, piece):
+    """As parallel compressors write them."""
+    data = b"".join(PACKERS[kind](x) for x in contents) + (b"" if "zstd" in kind else bytes(8))
+    assert unpacked(data, step=step, piece=piece, layer=False) == b"".join(contents)
 
 
 @pytest.mark.parametrize("kind", ["gzip", "zstd"])
@@ -133,6 +158,21 @@ def test_damage_is_corrupt(kind):
         unpacked(bytes(damaged))
     with pytest.raises(Corrupt):
         unpacked(data + b"rubbish")
+
+
+@pytest.mark.parametrize("kind", PACKERS)
+def test_what_ends_early_is_corrupt(kind):
+    data = PACKERS[kind](DATA[:300_000])
+    for cut in (10, 100, len(data) // 2, len(data) - 1):
+        with pytest.raises(Corrupt):
+            unpacked(data[:cut], layer=False)
+
+
+def test_what_is_cut_between_blocks_is_corrupt_too():
+    """CVE-2021-20291's family: neither a wait without end nor half of the data for all of it."""
+    frame = zstandard.ZstdCompressor().compress(random.Random(1).randbytes(1 << 20))
+    with pytest.raises(Corrupt, match="too early"):
+        unpacked(frame[: 9 + 3 + (1 << 17)])
 
 
 def test_gzip_that_ends_early_is_corrupt():
@@ -154,6 +194,37 @@ def test_bombs_are_stopped_and_zeros_are_no_bomb():
         unpacked(packed(Compression("zstd", 19), zeros), bounds=small)
     with pytest.raises(Corrupt, match="bomb"):
         unpacked(gzip.compress(zeros), bounds=Bounds(size=20 << 20))
+
+
+@pytest.mark.parametrize("kind", ["bzip2", "xz"])
+def test_bombs_in_archives_that_are_no_layers(kind):
+    zeros = bytes(30 << 20)
+    data = PACKERS[kind](zeros)
+    assert unpacked(data, layer=False) == zeros, "a large file of zeros is none"
+    with pytest.raises(Corrupt, match="bomb"):
+        unpacked(data, bounds=Bounds(ratio=2000, free=1 << 20), layer=False)
+    with pytest.raises(Corrupt, match="bomb"):
+        unpacked(data, bounds=Bounds(size=20 << 20), layer=False)
+    read = decompress(io.BytesIO(data).read, layer=False)
+    assert len(read(1000)) <= 1000
+
+
+def test_a_dictionary_that_eats_memory_is_refused():
+    data = bytearray(lzma.compress(b"x" * 100, preset=0))
+    assert unpacked(bytes(data), layer=False) == b"x" * 100
+    at = data.index(b"\x21\x01", 12) + 2  # the filter's id and how long its properties are
+    data[at] = 38  # a dictionary of 2 GiB (xz file format, 5.3.1)
+    header = 12 + 4 * (data[12] + 1)
+    data[header - 4 : header] = zlib.crc32(data[12 : header - 4]).to_bytes(4, "little")
+    with pytest.raises(Corrupt, match="(?i)memory"):
+        unpacked(bytes(data), layer=False)
+
+
+def test_names_of_plain_archives_that_only_look_compressed():
+    for name in (b"BZh91", b"BZh", b"BZhistory"):
+        assert unpacked(name.ljust(1024, b"\0"), layer=False) == name.ljust(1024, b"\0")
+    for empty in (bz2.compress(b""), lzma.compress(b"")):
+        assert unpacked(empty, layer=False) == b""
 
 
 @pytest.mark.parametrize("kind", ["gzip", "zstd"])

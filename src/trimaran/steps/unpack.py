@@ -15,13 +15,14 @@ from trimaran import aio
 from trimaran.errors import Corrupt
 from trimaran.steps.context import StepContext
 from trimaran.steps.draft import Draft
+from trimaran.store.ceiling import Ceiling
 from trimaran.store.decompression import decompress
 from trimaran.store.entries import FILE, FOLDER, HARDLINK, WHITEOUT, EntryList, Origin
 from trimaran.store.folder import Folder, FolderFile
 from trimaran.store.unpack import read_layer
+from trimaran.tar.header import BLOCK_SIZE, is_header
 
 NEW_FOLDER_MODE = 0o755
-_BLOCK = 512
 
 
 class Unpacked(msgspec.Struct, frozen=True):
@@ -52,21 +53,25 @@ class Unpacked(msgspec.Struct, frozen=True):
 async def unpack_archive(context: StepContext, origin: Origin) -> Unpacked | None:
     """The archive's content, or None when the bytes are no archive (then the file is copied as it is)."""
     folder = context.store.snapshots.folders.temporary()
-    entries = await aio.in_thread(_unpack, origin, folder)
+    entries = await aio.in_thread(_unpack, origin, folder, context.store.content.ceiling)
     return None if entries is None else Unpacked(entries, Folder(folder))
 
 
-def _unpack(cancel: aio.Cancel, origin: Origin, folder: str) -> EntryList | None:
+def _unpack(cancel: aio.Cancel, origin: Origin, folder: str, ceiling: Ceiling) -> EntryList | None:
     fd = origin.open()
     try:
         with os.fdopen(fd, "rb", buffering=1 << 16, closefd=False) as file:
-            read = _decompressed(file.read)
-            if read is None or not _is_tar(read):
+            if not _is_archive(file.read):
                 return None
         os.lseek(fd, 0, os.SEEK_SET)
         with os.fdopen(fd, "rb", buffering=1 << 20, closefd=False) as file:
-            read = _decompressed(file.read)
-            assert read is not None
+            content = decompress(file.read, layer=False)
+
+            def read(size: int) -> bytes:
+                data = content(size)
+                ceiling.ask(cancel, len(data), "unpack archive")
+                return data
+
             target = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 return read_layer(cancel, read, extract_to=target).entries
@@ -76,72 +81,13 @@ def _unpack(cancel: aio.Cancel, origin: Origin, folder: str) -> EntryList | None
         os.close(fd)
 
 
-def _decompressed(read: Callable[[int], bytes]) -> Callable[[int], bytes] | None:
-    """A reader of the plain bytes; None when a compressed start is broken, so that the file is no archive."""
-    import bz2
-    import lzma
-
-    start = read(6)
-
-    def from_start(size: int) -> bytes:
-        nonlocal start
-        if start:
-            data, start = start[:size], start[size:]
-            return data
-        return read(size)
-
-    if start.startswith(b"BZh"):
-        return _incremental(bz2.BZ2Decompressor(), from_start)
-    if start == b"\xfd7zXZ\x00":
-        return _incremental(lzma.LZMADecompressor(memlimit=256 << 20), from_start)
-    try:
-        return decompress(from_start)
-    except Corrupt:
-        return None
-
-
-def _incremental(decompressor: object, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
-    """Bounded output per call, so that a bomb fills no memory."""
-    engine: _Decompressor = decompressor  # type: ignore[assignment]
-
-    def more(size: int) -> bytes:
-        while not engine.eof:
-            data = read(1 << 16) if engine.needs_input else b""
-            if engine.needs_input and not data:
-                raise Corrupt("unpack archive: it ends in the middle")
-            try:
-                out = engine.decompress(data, size)
-            except (OSError, ValueError, EOFError) as error:
-                raise Corrupt(f"unpack archive: {error}") from error
-            if out:
-                return out
-        return b""
-
-    return more
-
-
-def _is_tar(read: Callable[[int], bytes]) -> bool:
-    """Whether the first block is a tar header: its checksum says so."""
+def _is_archive(read: Callable[[int], bytes]) -> bool:
+    """Whether the content begins with a tar header; what only begins as if it were compressed is no archive."""
+    content = decompress(read, layer=False)
     block = b""
     try:
-        while len(block) < _BLOCK and (data := read(_BLOCK - len(block))):
+        while len(block) < BLOCK_SIZE and (data := content(BLOCK_SIZE - len(block))):
             block += data
     except Corrupt:
         return False
-    if len(block) < _BLOCK:
-        return False
-    try:
-        stated = int(block[148:156].strip(b"\0 ") or b"0", 8)
-    except ValueError:
-        return False
-    return stated == sum(block[:148]) + 8 * 32 + sum(block[156:])
-
-
-class _Decompressor:
-    """What bz2's and lzma's decompressors share."""
-
-    eof: bool
-    needs_input: bool
-
-    def decompress(self, data: bytes, max_length: int) -> bytes:
-        raise NotImplementedError
+    return is_header(block)

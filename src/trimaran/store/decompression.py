@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from trimaran.errors import Corrupt
 
+if TYPE_CHECKING:
+    from trimaran.store.zstd_frames import Frames
+
 _MAX_WINDOW = 1 << 27
+_MAX_XZ_MEMORY = 256 << 20  # xz -9 takes 65 MiB
 _INPUT = 1 << 18
 
 
@@ -23,10 +27,13 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes of content up to which the ratio does not matter."""
 
 
-def decompress(read: Callable[[int], bytes], bounds: Bounds | None = None) -> Callable[[int], bytes]:
+def decompress(
+    read: Callable[[int], bytes], bounds: Bounds | None = None, *, layer: bool = True
+) -> Callable[[int], bytes]:
     """A read function of the content. The bytes tell what they are: media types of layers are known to lie.
 
-    What is neither gzip nor zstd is given as it is. Corrupt for damaged or unfinished data, and for bombs.
+    Layers are compressed by gzip or zstd, other archives also by bzip2 or xz; anything else is given as it is. Corrupt
+    for damaged or unfinished data, for what needs too much memory, and for bombs.
     """
     bounds = bounds or Bounds()
     source = _Counted(read)
@@ -34,6 +41,10 @@ def decompress(read: Callable[[int], bytes], bounds: Bounds | None = None) -> Ca
         inner = _gunzip(source)
     elif source.peek(4) == b"\x28\xb5\x2f\xfd" or _is_skippable(source.peek(4)):
         inner = _unzstd(source)
+    elif not layer and _is_bzip2(source.peek(10)):
+        inner = _members(source, "bzip2", _bzip2)
+    elif not layer and source.peek(6) == b"\xfd7zXZ\x00":
+        inner = _members(source, "xz", _xz)
     else:
         return source.read
     given = 0
@@ -51,6 +62,11 @@ def decompress(read: Callable[[int], bytes], bounds: Bounds | None = None) -> Ca
 
 def _is_skippable(magic: bytes) -> bool:
     return len(magic) == 4 and magic[1:] == b"\x2a\x4d\x18" and magic[0] & 0xF0 == 0x50
+
+
+def _is_bzip2(start: bytes) -> bool:
+    """The magic with the first block's or, of nothing, the end's: a tar's first name may begin with "BZh", too."""
+    return start[:3] == b"BZh" and start[4:] in {b"1AY&SY", b"\x17rE8P\x90"}
 
 
 class _Counted:
@@ -112,14 +128,77 @@ def _gunzip(source: _Counted) -> Callable[[int], bytes]:
 def _unzstd(source: _Counted) -> Callable[[int], bytes]:
     from zstandard import ZstdDecompressor, ZstdError
 
-    stream: Any = source  # all it asks of a stream is read
+    from trimaran.store.zstd_frames import Frames
+
+    frames = Frames()
+    stream: Any = _Watched(source, frames)  # all it asks of a stream is read
     reader = ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(stream, read_across_frames=True)
 
     def read(size: int) -> bytes:
         try:
-            return reader.read(size)
+            data = reader.read(size)
         except ZstdError as error:
             raise Corrupt(f"decompress zstd: {error}") from error
+        if not data and not frames.complete:
+            raise Corrupt("decompress zstd: the data ends too early")
+        return data
+
+    return read
+
+
+class _Watched:
+    """A source whose bytes `frames` sees, too."""
+
+    def __init__(self, source: _Counted, frames: Frames) -> None:
+        self._source = source
+        self._frames = frames
+
+    def read(self, size: int = _INPUT) -> bytes:
+        data = self._source.read(size)
+        self._frames.feed(data)
+        return data
+
+
+def _bzip2() -> Any:
+    from bz2 import BZ2Decompressor
+
+    return BZ2Decompressor()
+
+
+def _xz() -> Any:
+    from lzma import FORMAT_XZ, LZMADecompressor
+
+    return LZMADecompressor(FORMAT_XZ, memlimit=_MAX_XZ_MEMORY)
+
+
+def _members(source: _Counted, kind: str, new: Callable[[], Any]) -> Callable[[int], bytes]:
+    """Any number of streams in a row, with zeros between them, as parallel compressors write them."""
+    from lzma import LZMAError
+
+    decoder = new()
+
+    def read(size: int) -> bytes:
+        nonlocal decoder
+        while True:
+            more = b""
+            if decoder.eof:
+                more = decoder.unused_data.lstrip(b"\0")
+                while not more:
+                    more = source.read()
+                    if not more:
+                        return b""
+                    more = more.lstrip(b"\0")
+                decoder = new()
+            elif decoder.needs_input:
+                more = source.read()
+                if not more:
+                    raise Corrupt(f"decompress {kind}: the data ends too early")
+            try:
+                data: bytes = decoder.decompress(more, size)
+            except (OSError, LZMAError) as error:
+                raise Corrupt(f"decompress {kind}: {error}") from error
+            if data:
+                return data
 
     return read
 

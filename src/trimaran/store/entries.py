@@ -243,17 +243,16 @@ class EntryList:
                     break
                 children[folder] = [name]
                 path = folder
+        more: dict[str, set[str]] = {}
         for opaque in self.opaque:
             children.setdefault(opaque, [])
             path = opaque
-            while path:
-                folder, _, name = path.rpartition("/")
-                names = children.setdefault(folder, [])
-                if name in names:
-                    break
-                names.append(name)
-                names.sort(key=order)
-                path = folder
+            while path and path not in more.get(parent(path), ()):
+                more.setdefault(parent(path), set()).add(path)
+                path = parent(path)
+        for folder, paths in more.items():
+            hiding = {path.rpartition("/")[2] for path in paths}
+            children[folder] = sorted(hiding.union(children.get(folder, ())), key=order)
         return children
 
     def not_later(self, time: int) -> EntryList:

@@ -155,30 +155,39 @@ def remove(folder: int, name: str) -> None:
         return
     except (IsADirectoryError, PermissionError):  # unlink of a folder: EISDIR on Linux, EPERM by POSIX
         pass
-    pending = [(os.dup(folder), name, os.open(name, OPEN_FOLDER, dir_fd=folder))]
+    pending: list[_Doomed] = []
     try:
+        pending.append(_Doomed(folder, name))
         while pending:
-            above, last, fd = pending[-1]
-            down = _empty(fd)
-            if down is not None:
-                pending.append((os.dup(fd), down, os.open(down, OPEN_FOLDER, dir_fd=fd)))
+            last = pending[-1]
+            if last.folders:
+                pending.append(_Doomed(last.fd, last.folders.pop()))
                 continue
-            os.rmdir(last, dir_fd=above)
             pending.pop()
-            os.close(fd)
-            os.close(above)
+            os.close(last.fd)
+            os.rmdir(last.name, dir_fd=pending[-1].fd if pending else folder)
     finally:
-        for above, _, fd in pending:
-            os.close(fd)
-            os.close(above)
+        for each in pending:
+            os.close(each.fd)
 
 
-def _empty(fd: int) -> str | None:
-    """Remove what is no folder in `fd`; the name of a folder in it that has to be emptied first, if any."""
-    with os.scandir(fd) as listing:
-        found = [(each.name, each.is_dir(follow_symlinks=False)) for each in listing]
-    folders = [name for name, is_folder in found if is_folder]
-    for name, is_folder in found:
-        if not is_folder:
-            os.unlink(name, dir_fd=fd)
-    return folders[0] if folders else None
+class _Doomed:
+    """A folder to be removed, opened, with nothing in it any more but `folders`: listed once, however many they are."""
+
+    __slots__ = ("fd", "folders", "name")
+
+    def __init__(self, above: int, name: str) -> None:
+        self.name = name
+        self.fd = os.open(name, OPEN_FOLDER, dir_fd=above)
+        self.folders: list[str] = []
+        try:
+            with os.scandir(self.fd) as listing:
+                found = [(each.name, each.is_dir(follow_symlinks=False)) for each in listing]
+            for inner, is_folder in found:
+                if is_folder:
+                    self.folders.append(inner)
+                else:
+                    os.unlink(inner, dir_fd=self.fd)
+        except BaseException:
+            os.close(self.fd)
+            raise

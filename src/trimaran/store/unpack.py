@@ -16,6 +16,7 @@ import msgspec
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt
+from trimaran.store.allowance import Allowance
 from trimaran.store.disk import in_our_words
 from trimaran.store.entries import (
     BLOCK,
@@ -87,8 +88,9 @@ def read_layer(
         size += len(data)
         return data
 
+    limits = limits or Limits()
     target = None if extract_to is None else Extraction(extract_to, Nodes(user_xattrs=user_xattrs))
-    layer = _Layer(target)
+    layer = _Layer(target, Allowance(limits))
     try:
         archive = Reader(counted, limits)
         while (header := archive.next()) is not None:
@@ -111,20 +113,29 @@ def read_layer(
 class _Found:
     """One node of the layer: an entry without its path, under all the names it has."""
 
-    __slots__ = ("entry", "names")
+    __slots__ = ("_first", "entry", "names")
 
     def __init__(self, entry: Entry, name: str) -> None:
         self.entry = entry
         self.names = {name}
+        self._first = ""
+
+    @property
+    def first(self) -> str:
+        """The first name in tree order, once there are no more to come: a file may have a hundred thousand."""
+        if not self._first:
+            self._first = min(self.names, key=order)
+        return self._first
 
 
 class _Layer:
     """What the archive has made so far, names resolved; written to `target` as it comes."""
 
-    __slots__ = ("_children", "_deleted", "_found", "_opaque", "_target")
+    __slots__ = ("_allowance", "_children", "_deleted", "_found", "_opaque", "_target")
 
-    def __init__(self, target: Extraction | None) -> None:
+    def __init__(self, target: Extraction | None, allowance: Allowance) -> None:
         self._target = target
+        self._allowance = allowance
         self._found: dict[str, _Found] = {}
         self._children: dict[str, set[str]] = {"": set()}
         self._deleted: set[str] = set()
@@ -135,11 +146,15 @@ class _Layer:
         if whiteouts.is_bookkeeping(name):
             return
         if whiteouts.is_opaque(name):
-            self._opaque.add(self._resolve(name.rpartition("/")[0]))
+            opaque = self._resolve(name.rpartition("/")[0])
+            self._allowance.name(opaque)
+            self._opaque.add(opaque)
             return
         deleted = whiteouts.deleted(name)
         if deleted is not None:
-            self._deleted.add(self._place_of(deleted))
+            deleted = self._place_of(deleted)
+            self._allowance.name(deleted)
+            self._deleted.add(deleted)
             return
         path = self._place_of(name)
         if header.type == tar.HARDLINK:
@@ -158,6 +173,7 @@ class _Layer:
 
     def _folder(self, path: str, entry: Entry) -> None:
         if path in self._children:  # two folders of a name are one, with the metadata that came last
+            self._allowance.entry(entry)
             self._found[path] = _Found(entry, path)
             return
         self._put(path, _Found(entry, path))
@@ -192,12 +208,17 @@ class _Layer:
             return
         if target.startswith(path + "/"):
             raise Corrupt(f"read layer: hard link {header.name!r} would replace the folder its target is in")
-        self._put(path, found)
+        self._allowance.name(path)
+        self._keep(path, found)
         found.names.add(path)
         if self._target is not None:
             self._target.link(target, path)
 
     def _put(self, path: str, found: _Found) -> None:
+        self._allowance.entry(found.entry)
+        self._keep(path, found)
+
+    def _keep(self, path: str, found: _Found) -> None:
         self._drop(path)
         self._found[path] = found
         self._register(path)
@@ -210,6 +231,7 @@ class _Layer:
             if names is not None:
                 names.add(name)
                 return
+            self._allowance.name(above)
             self._children[above] = {name}
             path = above
 
@@ -244,29 +266,30 @@ class _Layer:
         if path in self._children or not path:
             return path
         pending = path.split("/")[::-1]
-        done: list[str] = []
-        links = 0
+        done: list[str] = []  # each with those before it: "a", "a/b", …
+        links = steps = 0
         while pending:
+            steps += 1
             part = pending.pop()
             if part == "..":
                 if done:
                     done.pop()
                 continue
-            done.append(part)
-            here = "/".join(done)
+            here = f"{done[-1]}/{part}" if done else part
             found = self._found.get(here)
             if found is None or found.entry.kind == FOLDER:
+                done.append(here)
                 continue
             links += 1
             if found.entry.kind != SYMLINK or links > MAX_LINKS:
                 raise Corrupt(f"read layer: {path!r}: {here!r} on the way is no folder")
-            done.pop()
             if found.entry.target.startswith("/"):
                 done.clear()
             pending.extend([part for part in found.entry.target.split("/") if part not in {"", "."}][::-1])
             if len(pending) > MAX_DEPTH:
                 raise Corrupt(f"read layer: {path!r}: too deep")
-        resolved = "/".join(done)
+        self._allowance.walk(path, steps)
+        resolved = done[-1] if done else ""
         if len(done) > MAX_DEPTH or len(resolved.encode("utf-8", "surrogateescape")) > _MAX_PATH - 256:
             raise Corrupt(f"read layer: {path[:80]!r}…: too deep")
         return resolved
@@ -274,7 +297,7 @@ class _Layer:
     def entries(self) -> EntryList:
         listed: list[Entry] = []
         for path, found in self._found.items():
-            first = path if len(found.names) == 1 else min(found.names, key=order)
+            first = path if len(found.names) == 1 else found.first
             if path == first or found.entry.kind != FILE:
                 listed.append(msgspec.structs.replace(found.entry, path=path))
             else:

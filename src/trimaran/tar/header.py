@@ -224,10 +224,20 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK_SIZE)
 
 
+def is_header(block: bytes) -> bool:
+    """Whether an archive can begin with this block: its checksum is right."""
+    if len(block) < BLOCK_SIZE:
+        return False
+    try:
+        stored = _number(block[148:156], "checksum")
+    except Corrupt:
+        return False
+    return stored == _sum(block[:148]) + 256 + _sum(block[156:BLOCK_SIZE]) or stored == _signed_sum(block[:BLOCK_SIZE])
+
+
 def decode(block: bytes) -> Header:
     """One header block on its own: PAX and GNU records before it are the reader's to join. Corrupt when it is none."""
-    stored = _number(block[148:156], "checksum")
-    if stored != _sum(block[:148]) + 256 + _sum(block[156:]) and stored != _signed_sum(block):
+    if not is_header(block):
         raise Corrupt("read archive: a header's checksum is wrong: this is no tar archive, or it is damaged")
     name = _text(block[:100])
     magic = block[257:265]

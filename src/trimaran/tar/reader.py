@@ -41,6 +41,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What an archive may ask of us (T37): beyond it is Corrupt."""
 
     entries: int = 2_000_000
+    """In all; for layers also folders that no entry lists."""
+    text: int = 256 << 20
+    """Bytes of all names, link targets and extended attributes of a layer together."""
+    steps: int = 50_000_000
+    """Parts of paths that are looked at to find where a layer's names lead: half a minute."""
     extended: int = 1 << 20
     """Bytes of one PAX or GNU long-name header (Go allows as much)."""
     path: int = 4096
