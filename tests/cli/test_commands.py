@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from trimaran.cli import du, images, login, logs, ls
@@ -116,6 +117,16 @@ def test_logs_choose_a_build() -> None:
             choose(records, text)
     with pytest.raises(NotFound, match="none has finished"):
         choose([], "")
+
+
+def test_builds_of_verify_are_found_by_their_id_alone() -> None:
+    records = [msgspec.structs.replace(record("cccc"), verification=True), record("bbbb"), record("aaaa")]
+    assert choose(records, "").build_id == "bbbb"
+    assert choose(records, "^1").build_id == "aaaa"
+    assert choose(records, "cc").build_id == "cccc"
+    for text in ("", "^0"):
+        with pytest.raises(NotFound):
+            choose(records[:1], text)
 
 
 def test_logs_choose_steps() -> None:

@@ -119,6 +119,12 @@ def test_a_build_is_verified_from_its_record(either: Trimaran, bases: str, conte
         either("verify", "--json", name, context, "--reproducible", "--build-arg=A=2", exit_code=DIFFERENT).stdout
     )
     assert changes(other) == {("w/made", "changed", "content")}
+    shown = either("logs", "--list").stdout
+    assert len(shown.splitlines()) == 2, "builds of `verify` are nobody's"
+    assert build_id[:12] in shown
+    assert json.loads(either("explain", "--json").stdout)["builds"] == [build_id]
+    assert "the same bit for bit" in either("verify", "^0").stdout
+    assert "no such build" in either("verify", "^1", exit_code=1).stderr
     os.rename(context.folder, f"{context.folder}-moved")
     try:
         assert "is not there any more" in either("verify", build_id, exit_code=1).stderr

@@ -121,6 +121,21 @@ def test_the_digest_is_the_same_for_anybody_anywhere(
 
 
 @pytest.mark.root
+def test_a_pause_between_two_steps_is_not_seen(trimaran: Trimaran, bases: str, tmp_path: Path) -> None:
+    """They write into one folder: whether within one second or not, it is listed with what each of them made."""
+    (tmp_path / "Dockerfile").write_text(
+        "FROM busybox AS first\nRUN mkdir /d; echo a > /d/a\nFROM first\nRUN echo b > /d/b; echo c > /etc/c\n"
+    )
+    found = []
+    for pause in (0.0, 1.1):
+        root = {"TRIMARAN_ROOT": str(trimaran.home / f"store-{pause}")}
+        trimaran("build", "-q", "--reproducible", "--target=first", ".", cwd=tmp_path, env=root)
+        time.sleep(pause)
+        found.append(trimaran("build", "-q", "--reproducible", ".", cwd=tmp_path, env=root).stdout)
+    assert found[0] == found[1]
+
+
+@pytest.mark.root
 def test_only_what_is_new_is_touched(trimaran: Trimaran, bases: str, tmp_path: Path) -> None:
     """The look-alike: the base's layer and history are as they were; files of the image are of 1970."""
     (tmp_path / "Dockerfile").write_text("FROM busybox\nCOPY Dockerfile /new/\nRUN touch -d @7 /made; touch /later\n")

@@ -16,7 +16,7 @@ from trimaran.engine.build import build
 from trimaran.engine.compare import compare
 from trimaran.engine.differences import AGAIN, ImageDifference
 from trimaran.engine.engine import Engine, open_engine, state_folder
-from trimaran.engine.history import MadeImage, builds, choose, made_image
+from trimaran.engine.history import MadeImage, asked_for, builds, choose, made_image
 from trimaran.engine.places import PlacedImage, in_store, open_image
 from trimaran.engine.request import BuildRequest
 from trimaran.errors import NotFound
@@ -62,7 +62,7 @@ def _of_build(engine: Engine, text: str) -> MadeImage | None:
 
 
 def _that_made(engine: Engine, image: PlacedImage) -> MadeImage | None:
-    found = (made_image(engine.store.root, record.build_id) for record in builds(engine.store.root))
+    found = (made_image(engine.store.root, record.build_id) for record in asked_for(builds(engine.store.root)))
     return next((made for made in found if made is not None and made.root.digest == image.root.digest), None)
 
 

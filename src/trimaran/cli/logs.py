@@ -36,12 +36,12 @@ _SHORT = 12
 def run(values: Values, invocation: Invocation) -> int:
     from trimaran import settings
     from trimaran.engine.engine import state_folder
-    from trimaran.engine.history import builds, choose
+    from trimaran.engine.history import asked_for, builds, choose
 
     root = state_folder(settings.load())
     records = builds(root)
     if values.boolean("list"):
-        invocation.out(table(records, time.time()))
+        invocation.out(table(asked_for(records), time.time()))
         return 0
     build, step = (*values.arguments, "", "")[:2]
     record = choose(records, build)
@@ -71,7 +71,7 @@ def choose_steps(record: BuildRecord, text: str) -> list[StepRecord]:
 def table(records: list[BuildRecord], now: float) -> str:
     lines = ["BUILD ID\tNAME\tSTATUS\tCREATED AT\tDURATION\n"]
     for record in records:
-        seconds = (record.completed - record.started) / 1e9
+        seconds = max(record.completed - record.started, 0) / 1e9  # clocks are set back
         duration = f"{seconds:.1f}s" if seconds < 60 else f"{int(seconds) // 60}m {int(seconds) % 60:2d}s"
         created = human_duration(now - record.started / 1e9) + " ago"
         lines.append(f"{record.build_id[:_SHORT]}\t{record.name}\t{record.status.title()}\t{created}\t{duration}\n")

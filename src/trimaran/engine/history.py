@@ -11,6 +11,7 @@ import fcntl
 import os
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -44,6 +45,8 @@ class BuildRecord(msgspec.Struct, frozen=True, kw_only=True):
     """running | completed | error | canceled"""
     error: str = ""
     steps: tuple[StepRecord, ...] = ()
+    verification: bool = False
+    """Nobody's build: `verify` made it to compare it with another. It is found by its id alone."""
 
 
 class MadeImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,6 +194,7 @@ class BuildLog:
             status=status,
             error=str(error) if error is not None else "",
             steps=self._step_records(),
+            verification=self._request.fresh,
         )
         with open(f"{self.folder}/record.json", "wb") as file:
             file.write(msgspec.json.encode(record))
@@ -228,15 +232,21 @@ def builds(root: str) -> list[BuildRecord]:
     return sorted(found, key=lambda record: record.started, reverse=True)
 
 
+def asked_for(records: Iterable[BuildRecord]) -> list[BuildRecord]:
+    """Those that somebody wanted the result of: what `^N` counts."""
+    return [record for record in records if not record.verification]
+
+
 def choose(records: list[BuildRecord], text: str) -> BuildRecord:
     """`records` are newest first. NotFound names what there is."""
-    if not records:
+    counted = asked_for(records)
+    if not counted and (not text or not records):
         raise NotFound("find build: none has finished on this store yet")
     if not text:
-        return records[0]
+        return counted[0]
     if text.startswith("^") and text[1:].isdigit():
-        if int(text[1:]) < len(records):
-            return records[int(text[1:])]
+        if int(text[1:]) < len(counted):
+            return counted[int(text[1:])]
     else:
         for record in records:
             if record.build_id.startswith(text.rpartition("/")[2]):

@@ -19,12 +19,10 @@ from trimaran.store.entries import (
     CHARACTER,
     FILE,
     FOLDER,
-    NANOSECONDS,
     WHITEOUT,
     Entry,
     EntryList,
     implied,
-    is_plain,
 )
 from trimaran.store.folder import Folder
 from trimaran.store.nodes import WHITEOUTS
@@ -118,11 +116,11 @@ def _deletions(entries: EntryList, lower: Tree) -> Iterator[Entry]:
 
 
 def prune_unchanged(entries: EntryList, lower: Tree) -> EntryList:
-    """Without folders that are just as `lower` has them and that any unpacker would make so (mode 0755, root's).
+    """Without folders that are as `lower` has them and in which nothing changed.
 
-    Others stay listed even when unchanged: see `Tree.special_parents`. The root is left out when it is unchanged.
-    The time alone is no change of a folder in which nothing is left that changed (so BuildKit has it): what was there
-    only while the step ran, such as our own mount points in /etc, must not be seen.
+    Their time is no change (so BuildKit has it): what was there only while the step ran, such as our own mount points
+    in /etc, must not be seen. A folder in which something changed is always listed, as BuildKit does, and not only
+    where its time shows it: two steps within a second would give another layer than the same steps a second apart.
     """
     opaque = frozenset(entries.opaque)
     kept: list[Entry] = []
@@ -130,18 +128,14 @@ def prune_unchanged(entries: EntryList, lower: Tree) -> EntryList:
         if entry.kind == FOLDER and entry.path not in opaque:
             prefix = f"{entry.path}/" if entry.path else ""
             is_full = bool(kept) and kept[-1].path.startswith(prefix)
-            if _is_unchanged(entry, lower, but_for_time=not is_full):
+            if not is_full and _is_unchanged(entry, lower):
                 continue
         kept.append(entry)
     return EntryList(tuple(reversed(kept)), entries.opaque)
 
 
-def _is_unchanged(entry: Entry, lower: Tree, *, but_for_time: bool) -> bool:
+def _is_unchanged(entry: Entry, lower: Tree) -> bool:
     below = lower.get(entry.path)
-    if below is None or below.kind != FOLDER or (entry.path and not is_plain(entry)):
+    if below is None or below.kind != FOLDER:
         return False
-    return _timed(entry, but_for_time) == _timed(below, but_for_time)
-
-
-def _timed(entry: Entry, without: bool) -> Entry:
-    return msgspec.structs.replace(entry, mtime=0 if without else entry.mtime // NANOSECONDS)
+    return msgspec.structs.replace(entry, mtime=0) == msgspec.structs.replace(below, mtime=0)

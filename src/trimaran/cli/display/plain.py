@@ -235,7 +235,7 @@ def _worth_saying(last: StatusEvent, status: StatusEvent) -> bool:
 
 def status_line(status: StatusEvent) -> str:
     size = status_size(status)
-    seconds = ((status.completed or status.timestamp) - status.started) / SECOND
+    seconds = max((status.completed or status.timestamp) - status.started, 0) / SECOND
     return (
         status.id
         + (f" {size}" if size else "")

@@ -132,7 +132,7 @@ class Tty:
             if not status.started:
                 continue
             open_ = not status.completed
-            spent = ((now if open_ else status.completed) - status.started) / SECOND
+            spent = max((now if open_ else status.completed) - status.started, 0) / SECOND
             rows.append(
                 Row(
                     "=> " + printable(status.id),
