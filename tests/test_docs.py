@@ -193,3 +193,66 @@ def test_messages_in_the_documents_are_said_by_the_program() -> None:
     assert len(messages) > 10
     parts = {part.strip(' ":') for message in messages for part in re.split(r"…|\b[A-Z]{4,}\b|: (?=[A-Z])", message)}
     assert not {part for part in parts if len(part) > 3 and part not in source and not part[0].isupper()}
+
+
+# Pages for those who come from elsewhere: tables of "there", "here", "what differs".
+
+COMING = ("docs/coming-from-buildx.md", "docs/coming-from-buildah.md", "docs/coming-from-kaniko.md")
+EXECUTOR_FLAGS = """
+annotation bucket build-arg cache cache-copy-layers cache-dir cache-repo cache-run-layers cache-ttl cleanup
+compressed-caching compression compression-level context context-sub-path credential-helpers custom-platform destination
+digest-file dockerfile force force-build-metadata git ignore-path ignore-var-run image-download-retry
+image-fs-extract-retry image-name-tag-with-digest-file image-name-with-digest-file initial-fs-unpacked insecure
+insecure-pull insecure-registry kaniko-dir label log-format log-timestamp materialize no-push no-push-cache
+oci-layout-path preserve-context push-ignore-immutable-tag-errors push-retry registry-certificate registry-client-cert
+registry-map registry-mirror reproducible secret single-snapshot skip-default-registry-fallback
+skip-push-permission-check skip-tls-verify skip-tls-verify-pull skip-tls-verify-registry skip-unused-stages snapshot-mode
+tar-path target use-new-run verbosity
+""".split()
+"""Of kaniko's executor and the forks that go on with it."""
+
+
+def rows(name: str) -> list[list[str]]:
+    """The cells of a page's table rows, headings left out."""
+    cells = [re.split(r"(?<!\\)\|", line)[1:-1] for line in documents()[name].splitlines() if line.startswith("| ")]
+    return [[cell.strip().replace("\\|", "|") for cell in row] for row in cells if row[0].strip() != "there"]
+
+
+def spans(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+HERE = sorted({(name, span) for name in COMING for row in rows(name) for span in spans(row[1])})
+
+
+@pytest.mark.parametrize(("name", "span"), HERE, ids=[f"{Path(name).stem}: {span}" for name, span in HERE])
+def test_what_to_write_instead_is_there(name: str, span: str) -> None:
+    """A command, flags of `build`, a setting or a variable that the program reads."""
+    if span.startswith("trimaran "):
+        check(span.removeprefix("trimaran "))
+    elif span.startswith("-"):
+        check(f"build {span}" if span.endswith(" .") else f"build {span} .")
+    elif " = " in span:
+        key, text = span.split(" = ")
+        assert f"registry.{key}" in known_keys()
+        assert settings.parse(f'[registry."host"]\n{key} = {text}\n'.encode(), name)
+    elif re.fullmatch(r"[A-Z_]+(=\w+)?", span):
+        source = "\n".join(path.read_text() for path in (REPOSITORY / "src").rglob("*.py"))
+        assert f'"{span.partition("=")[0]}"' in source
+    else:
+        assert span == "~/.config/trimaran/trimaran.toml"
+
+
+def test_every_flag_of_kaniko_has_its_row() -> None:
+    told = {flag for row in rows(COMING[2]) for span in spans(row[0]) for flag in re.findall(r"--([a-z][\w-]+)", span)}
+    assert told == set(EXECUTOR_FLAGS)
+
+
+def test_every_command_of_buildx_that_is_not_here_has_its_row() -> None:
+    told = " ".join(row[0] for row in rows(COMING[0]))
+    assert not [path for path in commands.UNSUPPORTED if path not in told]
+
+
+def test_rows_say_either_what_to_write_or_why_not() -> None:
+    for name in COMING:
+        assert not [row[0] for row in rows(name) if not row[1] and not row[2]], name

@@ -16,6 +16,7 @@ import pytest
 from stage.account import Account
 from stage.certificates import Authority
 from stage.contexts import Context, open_folder
+from stage.docker_cli import DockerCli
 from stage.faulty import fill
 from stage.guarded import Guarded
 from stage.leaks import await_no_leaks
@@ -132,6 +133,12 @@ def account(program: Path) -> Account:
     if os.geteuid() != 0:
         pytest.skip("making an account needs root")
     return Account.prepare(program, Path(os.environ.get("TRIMARAN_WHEELS") or WORK / "wheels"))
+
+
+@pytest.fixture(scope="session")
+def docker_cli() -> DockerCli:
+    """Docker's own client with buildx."""
+    return DockerCli.prepare(WORK / "docker")
 
 
 @pytest.fixture

@@ -12,21 +12,12 @@ from stage.docker_cli import DockerCli
 WORK = Path(__file__).parents[2] / ".work"
 
 
-@pytest.fixture(scope="session")
-def docker_cli():
-    return DockerCli.prepare(WORK / "docker")
-
-
 @pytest.fixture
 def docker(docker_cli, trimaran):
     """Docker with buildx among its plugins, without a daemon; and our plugin put over it."""
-    plugins = trimaran.docker_config / "cli-plugins"
-    plugins.mkdir()
-    (plugins / "docker-buildx").symlink_to(docker_cli.buildx)
-    trimaran("plugin", "install")
+    environment = docker_cli.with_our_plugin(trimaran)
 
     def run(*words, exit_code=0, cwd=None):
-        environment = {**trimaran.environment, "DOCKER_HOST": f"unix://{trimaran.home}/no-daemon.sock"}
         done = subprocess.run(
             [docker_cli.program, *words], cwd=cwd or trimaran.home, env=environment, capture_output=True, text=True
         )

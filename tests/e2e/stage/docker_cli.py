@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from stage.program import Trimaran
+
 CURRENT = ("sid", "docker-cli", "docker-buildx")
 OLD = ("bookworm", "docker.io")
 """Suite and packages. The old one is 20.10, whose `docker build` knows plugins only by an alias; it has no buildx."""
@@ -33,6 +35,17 @@ class DockerCli:
         if not (found.program.exists() and found.buildx.exists()):
             unpack(folder, root, *CURRENT)
         return found
+
+    def with_our_plugin(self, trimaran: Trimaran) -> dict[str, str]:
+        """Buildx among the plugins of the program's docker folder, and ours put over it: docker's environment then.
+
+        There is no daemon.
+        """
+        plugins = trimaran.docker_config / "cli-plugins"
+        plugins.mkdir()
+        (plugins / "docker-buildx").symlink_to(self.buildx)
+        trimaran("plugin", "install")
+        return {**trimaran.environment, "DOCKER_HOST": f"unix://{trimaran.home}/no-daemon.sock"}
 
     @classmethod
     def prepare_old(cls, folder: Path) -> Path:
