@@ -24,21 +24,20 @@ from bench.tools.trimaran import Trimaran
 
 REPOSITORY = Path(__file__).parents[1]
 GROWTH = {  # each workload at sizes that double
-    "files": (5_000, 10_000, 20_000, 40_000),
+    "files": (12_500, 25_000, 50_000, 100_000, 200_000),
+    "graph": (625, 1_250, 2_500, 5_000, 10_000),
     "run30": (10, 20, 40, 80),
-    "stages": (10, 20, 40),
+    "stages": (10, 20, 40, 80),
     "chain": (15, 30, 60, 120),
-    "gzip": (64, 128, 256),
+    "gzip": (64, 128, 256, 512),
     "cross": (1, 2, 4),  # platforms
 }
 
 
 def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
-    names = options.workloads or (list(GROWTH) if options.growth else list(workloads.NAMED))
+    names = options.workloads or (list(GROWTH) if options.growth else [each.name for each in workloads.ALL])
     chosen = [workloads.NAMED[name] for name in names]
-    if options.growth:
-        chosen = [grown for workload in chosen for grown in _grown(workload)]
     needed = {platform for workload in chosen for platform in workload.platforms}
     rows = []
     with _folder(options.folder) as folder, _registry(folder, options.bases) as registry, handlers(needed):
@@ -49,7 +48,8 @@ def main(arguments: Sequence[str]) -> int:
             bench = Bench(folder, registry, tools, options.rounds, _say)
             versions = [f"{tool.name}: {tool.version()}" for tool in tools]
             for workload in chosen:
-                rows += [report.row(result) for result in bench.run(workload)]
+                results = bench.grow(list(_grown(workload))) if options.growth else bench.run(workload)
+                rows += [report.row(result) for result in results]
     _write(rows, [tool.name for tool in tools], versions, options)
     return 0 if all(document.get("met", True) for document in rows) else 1
 

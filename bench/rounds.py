@@ -15,6 +15,7 @@ from bench.workloads import CHANGED, COLD, EXPORT, IMPORT, Workload
 
 SETTLE = 2.2  # seconds after a file was edited: caches that trust times do so only after two
 COMPARED, WATCHED = 0, -1  # numbers of the rounds that are not measured
+TIRED = 100.0  # seconds that a tool may need for one size: who needs more is not given the double of it
 
 
 class Result(NamedTuple):
@@ -41,9 +42,23 @@ class Bench(NamedTuple):
 
     def run(self, workload: Workload) -> list[Result]:
         """One unmeasured round in which outputs are compared, then the measured ones, then one for the memory."""
+        return self._rounds(workload, (COMPARED, *range(1, self.rounds + 1), WATCHED))
+
+    def grow(self, sizes: Sequence[Workload]) -> list[Result]:
+        """One build at sizes that double; images are compared at the first, who got tired is left out of the next."""
+        found: list[Result] = []
+        awake = self
+        for workload in sizes:
+            unmeasured = () if found else (COMPARED,)
+            results = awake._rounds(workload, (*unmeasured, *range(1, self.rounds + 1)))
+            awake = awake._replace(tools=[tool for tool in awake.tools if not _is_tired(tool, results)])
+            found += results
+        return found
+
+    def _rounds(self, workload: Workload, numbers: Sequence[int]) -> list[Result]:
         context = self._context(workload)
         results = [Result(workload, phase, {}, {}, {}) for phase in workload.phases]
-        for number in (COMPARED, *range(1, self.rounds + 1), WATCHED):
+        for number in numbers:
             self._round(_Round(workload, context, number, {}), results)
         shutil.rmtree(context)
         return results
@@ -105,3 +120,10 @@ class Bench(NamedTuple):
             cache_to=cache if phase == EXPORT else "",
             cache_from=cache if phase == IMPORT else "",
         )
+
+
+def _is_tired(tool: Tool, results: Sequence[Result]) -> bool:
+    """It failed, or needed so long for one of the phases that twice the work is not worth waiting for."""
+    return any(
+        tool.name in result.failed or max(took.wall for took in result.took[tool.name]) > TIRED for result in results
+    )

@@ -43,6 +43,20 @@ def _stages(folder: Path, registry: str, size: int) -> None:
     _dockerfile(folder, lines)
 
 
+def _graph(folder: Path, registry: str, size: int) -> None:
+    """Stages of a hundred vertices, side by side, all of which the last stage reads."""
+    (folder / "file").write_text("one\n")
+    lines: list[str] = []
+    stages = -(-size // 100)
+    copies = size // stages - 1
+    for stage in range(stages):
+        lines.append(f"FROM {registry}/busybox AS stage{stage}")
+        lines += [f"COPY file /{stage}/{copy}" for copy in range(copies)]
+    lines.append(f"FROM {registry}/busybox")
+    lines += [f"COPY --from=stage{stage} /{stage} /{stage}" for stage in range(stages)]
+    _dockerfile(folder, lines)
+
+
 def _chain(folder: Path, registry: str, size: int) -> None:
     for number in range(size):
         (folder / f"file{number:03}").write_text(f"file {number}\n")
@@ -127,4 +141,5 @@ ALL = (
     Workload("zstd", "512 MiB layer, zstd", _big, 512, "oci", phases=(COLD,), compression="zstd"),
     Workload("cross", "cross and emulated for four platforms, pushed", _cross, 1, "push", platforms=FOUR),
 )
-NAMED = {workload.name: workload for workload in ALL}
+GRAPH = Workload("graph", "graph of 10,000 vertices", _graph, 10_000, "oci")  # of --growth alone
+NAMED = {workload.name: workload for workload in (*ALL, GRAPH)}

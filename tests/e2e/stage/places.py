@@ -22,6 +22,7 @@ from trimaran.executor import spec
 
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 SCRATCH = "/scratch"
+NOBODY = {"uid": 1000680000, "gid": 0}  # as OpenShift gives them
 UNIFIED = (  # crun refuses machines with both versions of cgroups
     *("unshare", "--mount", "sh", "-c"),
     'test -e /sys/fs/cgroup/cgroup.controllers || mount -t cgroup2 none /sys/fs/cgroup; exec "$@"',
@@ -87,16 +88,21 @@ def container(
     volume: bool = False,
     seccomp_profile: bool = True,
     masked: bool = True,
+    room: str = "64m",
+    is_known: bool = False,
 ) -> Iterator[Container]:
     """As root as Docker starts containers (`volume`: the store is on one), or else as a restricted pod.
 
-    The context is shown read-only at /context; the registry is reached on the machine's network.
+    `room` is the size of a pod's scratch folder; a pod's user `is_known` when somebody wrote it into the image. The context is shown read-only at /context; the registry is reached on the machine's network.
     """
     venv = program.parents[1]
     with tempfile.TemporaryDirectory(prefix="trimaran-place-", dir="/var/tmp") as name:
         folder = Path(name)
         folder.chmod(0o755)
         image = _image(folder / "image")
+        if is_known:
+            with (image / "etc/passwd").open("a") as accounts:
+                accounts.write(f"build:x:{NOBODY['uid']}:{NOBODY['gid']}::{SCRATCH}:/bin/sh\n")
         scratch = folder / "scratch"
         scratch.mkdir()
         home = SCRATCH if volume or not root else "/root"
@@ -104,7 +110,7 @@ def container(
         (image / "root/trimaran.toml").write_text(settings)
         binds = [("/usr", "/usr", "ro"), (str(venv), str(venv), "ro"), (str(context), "/context", "ro")]
         binds += [(str(scratch), SCRATCH, "rw")] if volume or not root else []
-        with _overlay(folder, image) as rootfs, _memory(scratch) if not root else contextlib.nullcontext():
+        with _overlay(folder, image) as rootfs, _memory(scratch, room) if not root else contextlib.nullcontext():
             scratch.chmod(0o777)
             (scratch / "trimaran.toml").write_text(settings)
             config = _config(rootfs, binds, root=root, seccomp_profile=seccomp_profile, masked=masked)
@@ -126,9 +132,9 @@ def _image(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _memory(folder: Path) -> Iterator[None]:
+def _memory(folder: Path, room: str) -> Iterator[None]:
     """A scratch folder of limited size, as pods have."""
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "none", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={room}", "none", str(folder)], check=True)
     try:
         yield
     finally:
@@ -158,8 +164,7 @@ def _config(
         options = ["rbind", access, "nosuid", "nodev"] if access == "ro" else ["rbind", access]
         config["mounts"].append({"destination": target, "type": "bind", "source": source, "options": options})
     if not root:
-        nobody = {"uid": 1000680000, "gid": 0}  # as OpenShift gives them
-        config["process"] |= {"user": nobody, "noNewPrivileges": True}
+        config["process"] |= {"user": NOBODY, "noNewPrivileges": True}
         config["process"]["capabilities"] = {}
     if not seccomp_profile:
         del config["linux"]["seccomp"]
