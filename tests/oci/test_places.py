@@ -89,21 +89,6 @@ def test_no_layout_is_made_among_other_things(tmp_path):
         asyncio.run(Layout.open(str(tmp_path)))
 
 
-def test_a_blob_that_is_a_symlink_is_not_followed(tmp_path):
-    async def main():
-        image = random_image(1)
-        layout = await layout_of(image, tmp_path / "l")
-        descriptor, raw = image.contents[0]
-        blob = tmp_path / "l/blobs/sha256" / descriptor.digest.hex
-        (tmp_path / "elsewhere").write_bytes(raw)
-        blob.unlink()
-        blob.symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(TrimaranError):
-            await read_all(layout, descriptor)
-
-    asyncio.run(main())
-
-
 def test_reference_names():
     assert ref_name("docker.io/library/alpine:3") == "3"
     assert ref_name("localhost:5000/a") == "localhost:5000/a"

@@ -6,8 +6,8 @@ Written as BuildKit does (containerd's archive exporter): entries sorted by name
 
 from __future__ import annotations
 
+import errno
 import os
-import stat
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +18,7 @@ from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, NotFound, Unavailable, UsageError
+from trimaran.linux.paths import open_regular
 from trimaran.oci import documents, media_types
 from trimaran.oci import index as indexes
 from trimaran.oci import manifest as manifests
@@ -27,7 +28,7 @@ from trimaran.oci.descriptor import Descriptor
 from trimaran.oci.layout import VERSION, check_version, encode_index, named
 from trimaran.oci.manifest import Manifest
 from trimaran.reference import Reference
-from trimaran.tar.header import FILE, FOLDER, Header, encode, padding
+from trimaran.tar.header import FILE, FOLDER, HARDLINK, SYMLINK, Header, encode, padding
 from trimaran.tar.writer import END
 
 
@@ -161,6 +162,10 @@ def _docker_manifest(content: Content, names: tuple[str, ...]) -> bytes:
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 _ENTRIES = 100_000
+_LAYERS = 50_000
+"""Layers of all images of a docker archive together (T37)."""
+_WINDOW = 1 << 16
+"""Bytes read at once while headers are looked for: what lies between them is skipped."""
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -177,6 +182,7 @@ class Archive:
         self._places: dict[str, _Place] = {}
         self._made: dict[Digest, bytes] = {}
         self._by_digest: dict[Digest, _Place] = {}
+        self._adopted: dict[tuple[str, str], Descriptor] = {}
         #: What is in it, annotated with names as index.json has them.
         self.images: tuple[Descriptor, ...] = ()
 
@@ -185,12 +191,11 @@ class Archive:
     async def open(cls, path: str) -> AsyncIterator[Archive]:
         """The archive at `path` (not compressed); UsageError when it is none, Corrupt when it is broken."""
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = open_regular(path)
         except OSError as error:
-            raise UsageError(f"read {path}: {(error.strerror or str(error)).lower()}") from None
+            hint = "an archive is read where it lies: save it first" if error.errno == errno.EINVAL else ""
+            raise UsageError(f"read {path}: {(error.strerror or str(error)).lower()}", hint=hint) from None
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise UsageError(f"read {path}: not a file", hint="an archive is read where it lies: save it first")
             archive = cls(path, fd)
             await aio.in_thread(archive._scan)
             yield archive
@@ -198,24 +203,30 @@ class Archive:
             os.close(fd)
 
     def _scan(self, cancel: Cancel) -> None:
-        from trimaran.tar.header import BLOCK_SIZE, ZERO_BLOCK, decode
+        from trimaran.tar import reader as tar
 
-        offset = 0
         size = os.fstat(self._fd).st_size
-        while offset + BLOCK_SIZE <= size:
+        at = 0
+
+        def read(wanted: int) -> bytes:
+            nonlocal at
             cancel.check()
-            block = os.pread(self._fd, BLOCK_SIZE, offset)
-            if block == ZERO_BLOCK:
-                break
-            header = decode(block)
-            offset += BLOCK_SIZE
-            if header.size < 0 or offset + header.size > size:
+            data = os.pread(self._fd, min(wanted, _WINDOW), at)
+            at += len(data)
+            return data
+
+        def skip(ahead: int) -> None:
+            nonlocal at
+            at += ahead
+
+        archive = tar.Reader(read, tar.Limits(entries=_ENTRIES, size=size), skip=skip)
+        while (header := archive.next()) is not None:
+            if archive.position + header.size > size:
                 raise Corrupt(f"read {self.path}: {header.name[:100]!r} reaches beyond the end of the file")
-            if header.type == FILE and len(self._places) < _ENTRIES:
-                self._places[_clean(header.name)] = _Place(offset, header.size)
-            elif header.type == b"2" and header.link:
+            if header.type == FILE:
+                self._places[_clean(header.name)] = _Place(archive.position, header.size)
+            elif header.type in {SYMLINK, HARDLINK} and header.link:
                 self._link(header)
-            offset += header.size + -header.size % BLOCK_SIZE
         if "index.json" in self._places:
             self._read_layout()
         elif "manifest.json" in self._places:
@@ -224,8 +235,9 @@ class Archive:
             raise UsageError(f"read {self.path}: neither index.json nor manifest.json is in it", hint="is it an image?")
 
     def _link(self, header: Header) -> None:
-        """Old docker archives link equal layers to one another: only to what is in the archive."""
-        target = os.path.normpath(os.path.join(os.path.dirname(_clean(header.name)), header.link))
+        """Old docker archives link equal layers to one another, tar(1) one file's names; all within the archive."""
+        folder = os.path.dirname(_clean(header.name)) if header.type == SYMLINK else ""
+        target = os.path.normpath(os.path.join(folder, header.link))
         if target in self._places:
             self._places[_clean(header.name)] = self._places[target]
 
@@ -254,6 +266,8 @@ class Archive:
         raw = self._bytes("manifest.json", documents.MANIFEST_LIMIT)
         wrapped = documents.check(b'{"images":' + raw + b"}", "manifest.json", limit=documents.MANIFEST_LIMIT + 20)
         images = documents.convert(wrapped["images"], list[_DockerImage], "manifest.json")
+        if sum(len(image.layers or ()) for image in images) > _LAYERS:
+            raise Corrupt(f"read {self.path}: manifest.json names more than {_LAYERS} layers")
         found: list[Descriptor] = []
         for image in images:
             config = self._adopt(cancel, image.config, media_types.DOCKER_CONFIG)
@@ -265,8 +279,12 @@ class Archive:
         self.images = tuple(found)
 
     def _adopt(self, cancel: Cancel, name: str, media_type: str) -> Descriptor:
-        """Hash a file of the archive and know it by its digest from now on."""
-        place = self._places.get(_clean(name))
+        """Hash a file of the archive, once, and know it by its digest from now on."""
+        name = _clean(name)
+        asked = (name, media_type)
+        if asked in self._adopted:
+            return self._adopted[asked]
+        place = self._places.get(name)
         if place is None:
             raise Corrupt(f"read {self.path}: {name[:150]!r} is missing")
         hasher = Digest.of(b"").hasher()
@@ -284,7 +302,8 @@ class Archive:
         self._by_digest[digest] = place
         if media_type == media_types.DOCKER_LAYER and first[:2] == b"\x1f\x8b":
             media_type = media_types.DOCKER_LAYER_GZIP
-        return Descriptor(media_type=media_type, digest=digest, size=place.size)
+        self._adopted[asked] = Descriptor(media_type=media_type, digest=digest, size=place.size)
+        return self._adopted[asked]
 
     # -- Blobs ------------------------------------------------------------------------------------------------------
 

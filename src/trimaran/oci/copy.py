@@ -25,6 +25,8 @@ from trimaran.oci.manifest import CHILDREN_LIMIT
 #: Transfers at the same time (buildkitd's maxRegistryConcurrency default).
 PARALLEL = 4
 _DEPTH_LIMIT = 8
+_DOCUMENTS_LIMIT = 256 << 20
+"""Bytes of all manifests and indexes of one image: they are held in memory (T37)."""
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,15 +39,24 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 async def content_of(
     root: Descriptor, source: Blobs, *, wanted: Callable[[Descriptor], bool] = lambda _: True
 ) -> Content:
-    """Everything under `root`; children of an index that are not `wanted` are left out. Reads documents only."""
+    """Everything under `root`; children of an index that are not `wanted` are left out. Reads documents only.
+
+    Corrupt when there are too many of them, before they are read: one index may name thousands, and each of those, too.
+    """
+    size = 0
     found: dict[str, tuple[Descriptor, bytes]] = {}
     blobs: dict[str, Descriptor] = {}
     level = [root.plain()]
     for depth in itertools.count():
         if not level:
             break
-        if depth > _DEPTH_LIMIT or len(found) > CHILDREN_LIMIT:
-            raise Corrupt(f"read {root.digest}: indexes in indexes without end")
+        if depth > _DEPTH_LIMIT:
+            raise Corrupt(f"read {root.digest}: indexes in indexes, more than {_DEPTH_LIMIT} deep")
+        if len({*found, *(each.digest for each in level)}) > CHILDREN_LIMIT + 1:
+            raise Corrupt(f"read {root.digest}: more than {CHILDREN_LIMIT} manifests are under it")
+        size += sum(each.size for each in level)
+        if size > _DOCUMENTS_LIMIT:
+            raise Corrupt(f"read {root.digest}: manifests of more than {_DOCUMENTS_LIMIT} bytes are under it")
         following: list[Descriptor] = []
         raws = await aio.all_of(read_all(source, each, limit=documents.MANIFEST_LIMIT) for each in level)
         for descriptor, raw in zip(level, raws, strict=True):

@@ -17,6 +17,8 @@ from trimaran.errors import Corrupt
 T = TypeVar("T")
 
 DEPTH_LIMIT = 64
+#: Values in one document: each takes us ten times its two bytes (T37). Long texts are no matter.
+VALUES_LIMIT = 250_000
 #: Manifests and indexes: the 4 MiB a registry must take at least (distribution-spec, "Pushing Manifests").
 MANIFEST_LIMIT = 4 << 20
 CONFIG_LIMIT = 16 << 20
@@ -27,6 +29,8 @@ def check(raw: bytes, what: str, *, limit: int = MANIFEST_LIMIT) -> dict[str, An
     if len(raw) > limit:
         raise Corrupt(f"parse {what}: {len(raw)} bytes is more than the {limit} allowed for it")
     structure = _outside_strings(raw)
+    if structure.count(b",") + structure.count(b"[") + structure.count(b"{") > VALUES_LIMIT:
+        raise Corrupt(f"parse {what}: it has more than {VALUES_LIMIT} values")
     _check_depth(structure, what)
     try:
         value = msgspec.json.decode(raw)

@@ -1,15 +1,17 @@
 """An OCI image layout folder (OCI image-spec, image-layout.md): a place with content, and names in its index.json.
 
 Law: a blob appears under its name only whole, verified and on disk; index.json is replaced at once, under a lock on the
-folder. All access is by names relative to descriptors of folders that were opened without following links.
+folder. What is written or removed is so by names relative to descriptors of folders that no link led to. Blobs that are
+links to files are read (Bazel's layouts are made of them): their bytes are verified. Pipes and devices are not opened.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -17,7 +19,8 @@ import msgspec
 from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
-from trimaran.errors import Corrupt, Denied, NotFound, Unavailable, UsageError
+from trimaran.errors import Conflict, Corrupt, Denied, NotFound, Unavailable, UsageError
+from trimaran.linux.paths import open_regular
 from trimaran.oci import documents, media_types
 from trimaran.oci import index as indexes
 from trimaran.oci.blobs import CHUNK
@@ -115,7 +118,7 @@ class Layout:
     async def read(self, descriptor: Descriptor) -> AsyncIterator[FileReader]:
         path = os.path.join(self._blobs_folder(descriptor.digest), descriptor.digest.hex)
         with _mapped(f"read {descriptor.digest} in {self.path}"):
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = open_regular(path)
         try:
             yield FileReader(fd, descriptor)
         finally:
@@ -124,10 +127,8 @@ class Layout:
     @asynccontextmanager
     async def ingest(self, media_type: str, expected: Descriptor | None = None) -> AsyncIterator[LayoutSink]:
         algorithm = expected.digest.algorithm if expected is not None else "sha256"
-        folder = os.path.join(self.path, "blobs", algorithm)
         with _mapped(f"write into {self.path}"):
-            os.makedirs(folder, exist_ok=True)
-            folder_fd = os.open(folder, _FOLDER)
+            folder_fd = _blobs_to_write(self.path, algorithm)
         sink = None
         try:
             with _mapped(f"write into {self.path}"):
@@ -255,6 +256,24 @@ class LayoutSink:
 # -- disk functions: sync, run in a thread ----------------------------------------------------------------------------
 
 
+def _blobs_to_write(path: str, algorithm: str) -> int:
+    """The folder of an algorithm's blobs, made where missing; whoever filled `path` cannot lead it elsewhere."""
+    above = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for name in ("blobs", algorithm):
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o775, dir_fd=above)
+            folder = os.open(name, _FOLDER, dir_fd=above)
+        except OSError as error:
+            if error.errno not in {errno.ELOOP, errno.ENOTDIR}:
+                raise
+            raise Conflict(f"write into {path}: {name} is no folder of its own", hint="remove it") from None
+        finally:
+            os.close(above)
+        above = folder
+    return above
+
+
 def _create(cancel: Cancel, path: str) -> None:
     with _mapped(f"make layout {path}"):
         os.makedirs(path, exist_ok=True)
@@ -266,7 +285,7 @@ def _create(cancel: Cancel, path: str) -> None:
         raise UsageError(f"make layout {path}: the folder holds other things", hint="give an empty folder or a layout")
     with _locked(path) as folder:
         with _mapped(f"make layout {path}"):
-            os.makedirs(os.path.join(path, "blobs", "sha256"), exist_ok=True)
+            os.close(_blobs_to_write(path, "sha256"))
         if "index.json" not in os.listdir(folder):
             _replace(folder, "index.json", encode_index(()))
         _replace(folder, "oci-layout", VERSION)
@@ -274,7 +293,7 @@ def _create(cancel: Cancel, path: str) -> None:
 
 def _check_layout(_cancel: Cancel, path: str) -> None:
     try:
-        with open(os.path.join(path, "oci-layout"), "rb") as file:
+        with os.fdopen(open_regular(os.path.join(path, "oci-layout")), "rb") as file:
             raw = file.read(1 << 16)
     except OSError:
         raise UsageError(
@@ -320,7 +339,7 @@ def _replace(folder: int, name: str, raw: bytes) -> None:
 
 
 def _read_index(_cancel: Cancel, path: str) -> Index:
-    with _mapped(f"read {path}/index.json"), open(os.path.join(path, "index.json"), "rb") as file:
+    with _mapped(f"read {path}/index.json"), os.fdopen(open_regular(os.path.join(path, "index.json")), "rb") as file:
         raw = file.read(documents.MANIFEST_LIMIT + 1)
     return indexes.parse(raw)
 
@@ -345,9 +364,12 @@ def _keep_only(cancel: Cancel, path: str, digests: set[Digest]) -> None:
     with _locked(path) as folder, _mapped(f"clean layout {path}"):
         kept = tuple(each for each in _read_index(cancel, path).manifests if each.digest in digests)
         _replace(folder, "index.json", encode_index(kept))
-        blobs = os.path.join(path, "blobs", "sha256")
         wanted = {digest.hex for digest in digests}
-        for name in os.listdir(blobs):
-            cancel.check()
-            if name not in wanted:
-                os.unlink(os.path.join(blobs, name))
+        blobs = _blobs_to_write(path, "sha256")
+        try:
+            for name in os.listdir(blobs):
+                cancel.check()
+                if name not in wanted:
+                    os.unlink(name, dir_fd=blobs)
+        finally:
+            os.close(blobs)

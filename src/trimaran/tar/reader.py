@@ -59,13 +59,21 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Reader:
     """`next` gives entry after entry; `chunks` the data of the current one (what is left unread is skipped).
 
-    `read(n)` gives up to n bytes and b"" only at the end.
+    `read(n)` gives up to n bytes and b"" only at the end. With `skip(n)`, n bytes that nobody asked for are not read.
     """
 
-    __slots__ = ("_buffer", "_count", "_left", "_limits", "_pad", "_position", "_read")
+    __slots__ = ("_buffer", "_count", "_left", "_limits", "_pad", "_position", "_read", "_skip", "_taken")
 
-    def __init__(self, read: Callable[[int], bytes], limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        read: Callable[[int], bytes],
+        limits: Limits | None = None,
+        *,
+        skip: Callable[[int], None] | None = None,
+    ) -> None:
         self._read = read
+        self._skip = skip
+        self._taken = 0
         self._limits = limits or Limits()
         self._buffer = b""
         self._position = 0
@@ -75,8 +83,7 @@ class Reader:
 
     def next(self) -> Header | None:
         """The next entry, with PAX and GNU extensions applied; None at the end of the archive."""
-        for _ in self.chunks():
-            pass
+        self._pass()
         name = link = None
         records: dict[str, bytes] = {}
         for _ in range(self._limits.links_in_a_row):
@@ -97,6 +104,22 @@ class Reader:
                 records = _parse_records(data)
         raise Corrupt("read archive: too many extended headers before one entry")
 
+    @property
+    def position(self) -> int:
+        """Where in the stream we are: right after `next`, where the entry's data begins."""
+        return self._taken - len(self._buffer) + self._position
+
+    def _pass(self) -> None:
+        """Leave what is left of the current entry."""
+        ahead = self._left - (len(self._buffer) - self._position)
+        if self._skip is not None and ahead > 0:
+            self._skip(ahead)
+            self._taken += ahead
+            self._position = len(self._buffer)
+            self._left = 0
+        for _ in self.chunks():
+            pass
+
     def chunks(self) -> Iterator[memoryview | bytes]:
         """The rest of the current entry's data, in pieces of at most PIECE bytes."""
         while self._left:
@@ -115,17 +138,20 @@ class Reader:
         pad, self._pad = self._pad, 0
         while pad:
             if self._position >= len(self._buffer):
-                self._buffer = self._read(PIECE)
-                self._position = 0
+                self._more()
                 if not self._buffer:
                     return
             step = min(pad, len(self._buffer) - self._position)
             self._position += step
             pad -= step
 
-    def _fill(self) -> None:
+    def _more(self) -> None:
         self._buffer = self._read(PIECE)
         self._position = 0
+        self._taken += len(self._buffer)
+
+    def _fill(self) -> None:
+        self._more()
         if not self._buffer:
             raise Corrupt("read archive: it ends in the middle of an entry")
 
@@ -147,8 +173,7 @@ class Reader:
 
     def _block(self) -> bytes | None:
         if self._position >= len(self._buffer):
-            self._buffer = self._read(PIECE)
-            self._position = 0
+            self._more()
             if not self._buffer:  # no end blocks: Go and GNU tar take it as an end, too
                 return None
         block = self._take(BLOCK_SIZE)
