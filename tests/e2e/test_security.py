@@ -5,8 +5,6 @@ T… are the numbers that the project's list of threats has for them.
 
 from __future__ import annotations
 
-import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -305,7 +303,7 @@ def test_local_output_through_links_of_the_destination(
     check()
 
 
-# -- T44, T49, T63: network, modes, tags ----------------------------------------------------------------------------
+# -- T44, T63: network, tags ---------------------------------------------------------------------------------
 
 
 def test_no_network_is_no_network(either: Trimaran, bases: str, context: Context) -> None:
@@ -319,19 +317,6 @@ def test_no_network_is_no_network(either: Trimaran, bases: str, context: Context
     assert [line.partition(":")[0].strip() for line in ran.splitlines() if ":" in line] == ["lo"]
     assert "nameserver" not in ran
     assert "lo" in either("run", "out", "cat", "/proc/net/dev").stdout
-
-
-def test_nothing_is_everybodys(either: Trimaran, bases: str, context: Context) -> None:
-    """Also where the umask lets everybody write."""
-    open_handed = Trimaran(["sh", "-c", 'umask 000; exec "$@"', "sh", *either.command], either.home)
-    context.write("file", "file\n")
-    home = either.home
-    iidfile, archive, local = home / "iid", home / "image.tar", home / "local"
-    words = ("--iidfile", str(iidfile), "-o", f"type=oci,dest={archive}", "-o", f"type=local,dest={local}")
-    build(open_handed, context, "FROM alpine\nCOPY file /\nRUN true\n", "-t", "app", *words)
-    for path in (iidfile, archive, local):
-        assert path.stat().st_mode & 0o002 == 0, path
-    assert home.joinpath("store").stat().st_mode & 0o777 == 0o700
 
 
 def test_tag_that_moves_is_resolved_once(trimaran: Trimaran, faulty: FaultyRegistry, context: Context) -> None:
@@ -380,12 +365,3 @@ def test_secrets_of_urls_are_not_told(trimaran: Trimaran, faulty: FaultyRegistry
     assert "hush" not in said
     kept = b"".join(path.read_bytes() for path in (trimaran.root / "builds").rglob("*") if path.is_file())
     assert b"hush" not in kept
-
-
-def test_build_records_are_ours_alone(either: Trimaran, bases: str, context: Context) -> None:
-    build(either, context, "FROM alpine\nRUN echo said\n")
-    for path in (either.root / "builds").rglob("*"):
-        assert path.parent.stat().st_mode & 0o077 == 0
-    record = json.loads(next((either.root / "builds").glob("*/record.json")).read_text())
-    assert record["status"] == "completed"
-    assert os.stat(either.root).st_mode & 0o077 == 0

@@ -1,6 +1,7 @@
 """Writing a result's files into a folder of the user's: over what is there, never outside it.
 
-Files belong to the user who builds, as with buildx; modes and times are the image's; devices are left out.
+Files belong to the user who builds, as with buildx; modes and times are the image's; devices are left out. A file that
+was another's in the image loses its set-id bits, as by chown(2): else it would let everybody act as who builds.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from trimaran.errors import Conflict, Denied
+from trimaran.linux import ids
 from trimaran.store.entries import FIFO, FILE, FOLDER, HARDLINK, SYMLINK, Entry, Origin
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -27,6 +29,9 @@ class FolderWriter:
             self._root = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise Denied(f"write to {folder}: {(error.strerror or '').lower()}", hint="name another dest") from error
+        users, groups = ids.current_maps()
+        self._uid = ids.outside(users, os.geteuid())
+        self._gid = ids.outside(groups, os.getegid())
         self._folder = folder
         self._open: list[tuple[str, int]] = [("", self._root)]
         self._folders: list[Entry] = []
@@ -114,12 +119,20 @@ class FolderWriter:
             target = os.open(name, flags, 0o600, dir_fd=where)
             try:
                 _copy(source, target)
-                os.fchmod(target, entry.mode)
+                os.fchmod(target, self._mode(entry))
                 os.utime(target, ns=(entry.mtime, entry.mtime))
             finally:
                 os.close(target)
         finally:
             os.close(source)
+
+    def _mode(self, entry: Entry) -> int:
+        mode = entry.mode
+        if entry.uid != self._uid:
+            mode &= ~stat.S_ISUID
+        if entry.gid != self._gid:
+            mode &= ~stat.S_ISGID
+        return mode
 
     def _link(self, entry: Entry, where: int, name: str) -> None:
         parent, _, first = entry.target.rpartition("/")

@@ -63,6 +63,14 @@ def current_maps() -> tuple[tuple[IdRange, ...], tuple[IdRange, ...]]:
     return maps[0], maps[1]
 
 
+def outside(maps: tuple[IdRange, ...], number: int) -> int:
+    """What an id of this namespace is in the one around it; itself where it is not mapped."""
+    for entry in maps:
+        if entry.inside <= number < entry.inside + entry.length:
+            return entry.outside + number - entry.inside
+    return number
+
+
 def several(users: tuple[IdRange, ...]) -> bool:
     """Whether there are more users than one."""
     return sum(entry.length for entry in users) > 1
