@@ -55,6 +55,18 @@ class ConnectFailed(RegistryUnavailable):
     attempts = 3
 
 
+#: What to do about a certificate of an authority that nobody here trusts, where no registry's settings can.
+TRUST = "put the CA into this machine's store, or set SSL_CERT_FILE to a file with it and those trusted already"
+
+
+class CertificateRefused(ConnectFailed):
+    """The server's certificate is not one we trust: trying again changes nothing."""
+
+    retryable = False
+    #: It is a matter of trust: nothing is wrong with the certificate itself.
+    untrusted = False
+
+
 class NotHttp(ConnectFailed):
     """What answered speaks no HTTP (or TLS where HTTP was spoken, or HTTP where TLS was)."""
 

@@ -315,28 +315,39 @@ class Client:
         idle.append((time.monotonic(), stream))
 
     async def _connect(self, url: Url, trust: Trust, through: proxy.Proxy | None, what: str) -> ByteStream:
-        if through is None:
-            plain = await sockets.connect(url.host, url.port, what)
-            if url.scheme == "http":
-                return plain
-            return await sockets.secure(plain, self._context(trust), url.host, what)
-        if through.secure:
-            raise UsageError(f"{what}: a proxy that is itself spoken to by TLS is not supported", hint="use http://")
-        plain = await sockets.connect(through.host, through.port, f"{what} through proxy {through.host}:{through.port}")
+        async def plain() -> sockets.PlainStream:
+            return await _plain(url, through, what)
+
+        connected = await plain()
         if url.scheme == "http":
-            return plain
+            return connected
+        from trimaran.registry import tls
+
+        return await tls.secure(connected, self._context(trust), url.host, what, plain)
+
+    def _context(self, trust: Trust) -> object:
+        context = self._contexts.get(trust)
+        if context is None:
+            from trimaran.registry.tls import tls_context
+
+            context = self._contexts[trust] = tls_context(trust)
+        return context
+
+
+async def _plain(url: Url, through: proxy.Proxy | None, what: str) -> sockets.PlainStream:
+    """Bytes to and from the server, or for plain HTTP its proxy; TLS, where it is spoken, goes over it."""
+    if through is None:
+        return await sockets.connect(url.host, url.port, what)
+    if through.secure:
+        raise UsageError(f"{what}: a proxy that is itself spoken to by TLS is not supported", hint="use http://")
+    plain = await sockets.connect(through.host, through.port, f"{what} through proxy {through.host}:{through.port}")
+    if url.scheme == "https":
         try:
             await _tunnel(plain, url, through, what)
         except BaseException:
             plain.close()
             raise
-        return await sockets.secure(plain, self._context(trust), url.host, what)
-
-    def _context(self, trust: Trust) -> object:
-        context = self._contexts.get(trust)
-        if context is None:
-            context = self._contexts[trust] = tls_context(trust)
-        return context
+    return plain
 
 
 async def _tunnel(plain: sockets.PlainStream, url: Url, through: proxy.Proxy, what: str) -> None:
@@ -365,25 +376,3 @@ async def _tunnel(plain: sockets.PlainStream, url: Url, through: proxy.Proxy, wh
             raise RegistryUnavailable(f"{where} refused the tunnel: {event.status_code}", hint=hint)
         if isinstance(event, h11.ConnectionClosed):
             raise RegistryUnavailable(f"{where} hung up")
-
-
-def tls_context(trust: Trust) -> object:
-    """An `ssl.SSLContext` of the system's trust store (SSL_CERT_FILE and SSL_CERT_DIR obeyed) and `trust`."""
-    import ssl
-
-    context = ssl.create_default_context()
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        for path in trust.ca:
-            name = path
-            context.load_verify_locations(cafile=path)
-        for pair in trust.keypairs:
-            name = pair.cert
-            context.load_cert_chain(pair.cert, pair.key)
-    except (OSError, ssl.SSLError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or str(error)
-        raise UsageError(f"read certificate {name}: {reason.lower()}") from None
-    if trust.insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

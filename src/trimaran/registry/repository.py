@@ -22,10 +22,9 @@ from trimaran.registry import upload
 from trimaran.registry.auth import PULL, PUSH, Scope
 from trimaran.registry.download import Download
 from trimaran.registry.endpoint import Endpoint
-from trimaran.registry.errors import RegistryError, RegistryNotFound, RegistryRefused
+from trimaran.registry.errors import CertificateRefused, RegistryError, RegistryNotFound, RegistryRefused
 from trimaran.registry.http import Response
 from trimaran.registry.retry import retrying
-from trimaran.registry.sockets import CertificateRefused
 from trimaran.registry.upload import Broken, Present, Upload
 from trimaran.registry.urls import Url
 
@@ -87,9 +86,10 @@ class Repository:
         """The registry's own error, with what the mirrors said and which files were looked up."""
         if complaints:
             error.message = f"{error.message} (before that: {'; '.join(complaints)})"
-        if isinstance(error, Unavailable) and error.answer is None and not error.hint:
+        untrusted = isinstance(error, CertificateRefused) and error.untrusted
+        if isinstance(error, Unavailable) and error.answer is None and (untrusted or not error.hint):
             ways = 'a mirror or plain HTTP is set by {} mirrors = ["HOST"] or http = true'
-            if isinstance(error, CertificateRefused):
+            if untrusted:
                 ways = 'whom to trust is set by {} ca = ["FILE"]'
             table = f'[registry."{self._origin.host.name}"]'
             error.hint = f"registry settings were looked up in {self._looked_at()}; {ways.format(table)}"

@@ -1,4 +1,4 @@
-"""Byte streams to a server: a plain socket written and read without copies, or TLS over asyncio's streams.
+"""Byte streams to a server: a plain socket written and read without copies (TLS is in `tls.py`).
 
 Law: everything that goes wrong comes out as `ConnectFailed` (nothing was sent yet) or `RegistryUnavailable` (it was).
 """
@@ -10,11 +10,10 @@ import os
 import socket
 from typing import Protocol
 
-from trimaran.registry.errors import ConnectFailed, NotHttp, RegistryUnavailable
+from trimaran.registry.errors import ConnectFailed, RegistryUnavailable
 
 #: Seconds for one address to answer the connect; the next address is tried after that.
 CONNECT_PATIENCE = 15.0
-_ISSUER_PATIENCE = 3.0
 #: Seconds without a byte in either direction before a connection counts as dead.
 STALL_PATIENCE = 120.0
 RECEIVE = 1 << 20
@@ -34,7 +33,8 @@ class ByteStream(Protocol):
     def close(self) -> None: ...
 
 
-def _broken(what: str, error: BaseException) -> RegistryUnavailable:
+def broken(what: str, error: BaseException) -> RegistryUnavailable:
+    """What a failed read or write means."""
     words = (getattr(error, "strerror", None) or str(error) or "no bytes for too long").lower()
     if isinstance(error, TimeoutError):
         words = f"no bytes for {STALL_PATIENCE:.0f} s"
@@ -56,7 +56,7 @@ class PlainStream:
             async with asyncio.timeout(STALL_PATIENCE):
                 await self._loop.sock_sendall(self._socket, data)
         except OSError as error:
-            raise _broken(self._what, error) from error
+            raise broken(self._what, error) from error
 
     async def receive(self, size: int = RECEIVE) -> bytes:
         try:
@@ -64,12 +64,12 @@ class PlainStream:
         except (BlockingIOError, InterruptedError):
             pass
         except OSError as error:
-            raise _broken(self._what, error) from error
+            raise broken(self._what, error) from error
         try:
             async with asyncio.timeout(STALL_PATIENCE):
                 return await self._loop.sock_recv(self._socket, size)
         except OSError as error:
-            raise _broken(self._what, error) from error
+            raise broken(self._what, error) from error
 
     def usable(self) -> bool:
         try:
@@ -86,36 +86,6 @@ class PlainStream:
 
     def close(self) -> None:
         self._socket.close()
-
-
-class TlsStream:
-    __slots__ = ("_reader", "_what", "_writer")
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, what: str) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._what = what
-
-    async def send(self, data: bytes | bytearray | memoryview) -> None:
-        try:
-            self._writer.write(data)
-            async with asyncio.timeout(STALL_PATIENCE):
-                await self._writer.drain()
-        except OSError as error:
-            raise _broken(self._what, error) from error
-
-    async def receive(self, size: int = RECEIVE) -> bytes:
-        try:
-            async with asyncio.timeout(STALL_PATIENCE):
-                return await self._reader.read(size)
-        except OSError as error:
-            raise _broken(self._what, error) from error
-
-    def usable(self) -> bool:
-        return not (self._reader.at_eof() or self._reader.exception() or self._writer.is_closing())
-
-    def close(self) -> None:
-        self._writer.transport.abort()
 
 
 async def connect(host: str, port: int, what: str) -> PlainStream:
@@ -136,11 +106,12 @@ async def connect(host: str, port: int, what: str) -> PlainStream:
         except BaseException:
             candidate.close()
             raise
-    words = f"no answer in {CONNECT_PATIENCE:.0f} s" if isinstance(last, TimeoutError) else _reason(last)
+    words = f"no answer in {CONNECT_PATIENCE:.0f} s" if isinstance(last, TimeoutError) else reason(last)
     raise ConnectFailed(f"{what}: connect to {host}:{port}: {words}")
 
 
-def _reason(error: OSError | None) -> str:
+def reason(error: OSError | None) -> str:
+    """The system's words for a failed connect."""
     if error is None:
         return "no address"
     return (os.strerror(error.errno) if error.errno else str(error)).lower()
@@ -162,58 +133,3 @@ async def _addresses(host: str, port: int, what: str) -> list[tuple[int, tuple[o
         words = (getattr(error, "strerror", None) or str(error)).lower()
         raise ConnectFailed(f"{what}: look up {host}: {words}") from error
     return [(entry[0], entry[4]) for entry in found]
-
-
-async def secure(plain: PlainStream, context: object, server_hostname: str, what: str) -> TlsStream:
-    """TLS over a connected socket; a wrong certificate is ConnectFailed, no TLS at the other end is NotHttp."""
-    import ssl
-
-    assert isinstance(context, ssl.SSLContext)
-    connected = plain.detach()
-    address, port = connected.getpeername()[:2]
-    try:
-        async with asyncio.timeout(CONNECT_PATIENCE):
-            reader, writer = await asyncio.open_connection(
-                sock=connected, ssl=context, server_hostname=server_hostname, limit=RECEIVE
-            )
-    except ssl.SSLCertVerificationError as error:
-        connected.close()
-        words = f"{what}: certificate refused: {error.verify_message}"
-        raise CertificateRefused(words + await _signed_by(address, port, server_hostname)) from error
-    except ssl.SSLError as error:
-        connected.close()
-        raise NotHttp(f"{what}: no TLS there: {(error.reason or str(error)).lower()}") from error
-    except OSError as error:
-        connected.close()
-        words = "no answer" if isinstance(error, TimeoutError) else _reason(error)
-        raise ConnectFailed(f"{what}: TLS handshake: {words}") from error
-    except BaseException:
-        connected.close()
-        raise
-    return TlsStream(reader, writer, what)
-
-
-async def _signed_by(host: str, port: int, server_hostname: str) -> str:
-    """Who signed what was refused, asked for once more without judging it; nothing is sent on that connection."""
-    import ssl
-    from contextlib import suppress
-
-    from trimaran.registry.issuer import issuer_of
-
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    certificate = b""
-    with suppress(OSError, TimeoutError):  # through a proxy's tunnel there is nobody to ask
-        async with asyncio.timeout(_ISSUER_PATIENCE):
-            _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=server_hostname)
-            certificate = writer.get_extra_info("ssl_object").getpeercert(binary_form=True) or b""
-            writer.transport.abort()
-    issuer = issuer_of(certificate)
-    return f" (it is signed by {issuer})" if issuer else ""
-
-
-class CertificateRefused(ConnectFailed):
-    """The server's certificate is not one we trust: trying again changes nothing."""
-
-    retryable = False

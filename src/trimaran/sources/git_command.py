@@ -17,7 +17,7 @@ import msgspec
 
 from trimaran.aio import Cancel
 from trimaran.errors import Corrupt, NotFound, TrimaranError, Unavailable, UsageError
-from trimaran.registry.errors import printable
+from trimaran.registry.errors import TRUST, printable
 from trimaran.sources.git_url import Remote
 
 PROTOCOLS = "http:https:ssh:git"
@@ -103,6 +103,8 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
         given = {name: self.inherited[name] for name in _PASSED if name in self.inherited}
         if certificates := self.inherited.get("SSL_CERT_FILE"):
             given["GIT_SSL_CAINFO"] = certificates
+        if folder := self.inherited.get("SSL_CERT_DIR"):
+            given["GIT_SSL_CAPATH"] = folder
         settings = {**_SETTINGS, **more}
         if self.remote is not None:
             settings["remote.origin.url"] = self.remote.bare
@@ -250,6 +252,8 @@ def _hint(words: str) -> str:
         return "connect once by ssh to take the host's key into ~/.ssh/known_hosts"
     if "Permission denied (publickey" in words:
         return "start an ssh agent that holds a key for this host"
+    if "certificate" in words and "verif" in words:
+        return TRUST
     return ""
 
 

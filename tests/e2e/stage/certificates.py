@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 NAMES = ("IP:127.0.0.1", "DNS:localhost", "DNS:registry.test", "DNS:tokens.test")
@@ -29,6 +30,42 @@ class Authority:
             *("-addext", f"subjectAltName={','.join(NAMES)}", "-addext", "basicConstraints=critical,CA:FALSE"),
             *("-keyout", str(self.key), "-out", str(self.certificate)),
         )
+
+    def issue(self, begins: int, ends: int, *names: str) -> tuple[Path, Path]:
+        """A server's certificate for `names` (`DNS:…`, `IP:…`), and its key; begins and ends in days from now."""
+        name = f"{begins}-{ends}-{'-'.join(names)}".replace(":", "-")
+        folder = self.folder / name
+        folder.mkdir()
+        (folder / "index").touch()
+        (folder / "ca.conf").write_text(_CA.format(folder=folder, names=",".join(names)))
+        key, request, certificate = folder / "key.pem", folder / "request.pem", folder / "certificate.pem"
+        subject = ["-subj", f"/O=Test/CN={names[0].partition(':')[2]}"]
+        _openssl("req", "-newkey", "rsa:2048", "-nodes", *subject, "-keyout", str(key), "-out", str(request))
+        now = datetime.now(UTC)
+        when = [(now + timedelta(days=days)).strftime("%Y%m%d%H%M%SZ") for days in (begins, ends)]
+        words = ["-batch", "-notext", "-config", str(folder / "ca.conf"), "-startdate", when[0], "-enddate", when[1]]
+        authority = ["-cert", str(self.ca), "-keyfile", str(self.ca_key)]
+        _openssl("ca", *words, *authority, "-in", str(request), "-out", str(certificate))
+        return certificate, key
+
+
+_CA = """
+[ca]
+default_ca = own
+[own]
+database = {folder}/index
+new_certs_dir = {folder}
+default_md = sha256
+policy = any
+rand_serial = yes
+x509_extensions = server
+[any]
+commonName = supplied
+organizationName = supplied
+[server]
+subjectAltName = {names}
+basicConstraints = critical,CA:FALSE
+"""
 
 
 def signature(content: bytes, key: Path) -> bytes:

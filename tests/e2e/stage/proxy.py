@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import select
 import socket
@@ -18,6 +19,10 @@ class Proxy:
 
     def __init__(self, names: Mapping[str, str] | None = None) -> None:
         self.names = dict(names or {})
+        self.login = ""
+        """`user:password` that it wants, or else says 407."""
+        self.answer = b""
+        """All that it says, when it has something to say."""
         self.asked: list[str] = []
         self.address = ""
 
@@ -42,6 +47,15 @@ class Proxy:
                 server.shutdown()
                 thread.join()
 
+    def refusal(self, head: bytes) -> bytes:
+        """What is said instead of what was asked for; b"" when nothing is wrong."""
+        if self.answer:
+            return self.answer
+        wanted = b"Proxy-Authorization: Basic " + base64.b64encode(self.login.encode())
+        if self.login and wanted.lower() not in head.lower():
+            return b'HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm="x"\r\nContent-Length: 0\r\n\r\n'
+        return b""
+
     def connect(self, target: str) -> socket.socket:
         self.asked.append(target)
         host, _, port = self.names.get(target, target).rpartition(":")
@@ -65,6 +79,10 @@ class _Handler(socketserver.StreamRequestHandler):
                 return
             head += line
         method, target, _ = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ", 2)
+        refusal = self.proxy.refusal(head)
+        if refusal:
+            self.request.sendall(refusal)
+            return
         first = b""
         if method != "CONNECT":
             url = urllib.parse.urlsplit(target)

@@ -28,6 +28,8 @@ class WebServer:
     def __init__(self, authority: Authority | None = None) -> None:
         self.authority = authority
         """TLS is spoken with its certificate."""
+        self.pair = (authority.certificate, authority.key) if authority else None
+        """Certificate and key."""
         self.files: dict[str, bytes] = {}
         self.headers: dict[str, dict[str, str]] = {}
         self.redirects: dict[str, str] = {}
@@ -57,9 +59,9 @@ class WebServer:
             server_of = owner
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        if self.authority is not None:
+        if self.pair is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.authority.certificate, self.authority.key)
+            context.load_cert_chain(*self.pair)
             server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, daemon=True)
