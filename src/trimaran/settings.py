@@ -73,6 +73,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     #: The weakest isolation of steps that will do where a container cannot be had (executor/isolation.py).
     sandbox: str = ""
     no_process_sandbox: bool = False
+    #: PEM files of certificates that RUN steps trust, beside those of `--build-ca`.
+    build_ca: tuple[str, ...] = ()
     max_parallelism: int = 0
     gc_policies: tuple[GcPolicy, ...] = ()
 
@@ -248,6 +250,7 @@ _WORKER: Fields = {
     "binary": ("binary", _text),
     "sandbox": ("sandbox", _text),
     "noProcessSandbox": ("no_process_sandbox", _flag),
+    "build-ca": ("build_ca", _texts),
     "max-parallelism": ("max_parallelism", _count),
     "gcpolicy": ("gc_policies", lambda value: value),
     "oci": ("oci", lambda value: value),

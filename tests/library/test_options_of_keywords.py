@@ -49,6 +49,8 @@ SAME: list[tuple[list[str], dict[str, Any]]] = [
     (["--annotation", "index:a=b"], {"annotations": [Annotation("index", None, "a", "b")]}),
     (["--secret", "id=a,src=b"], {"secrets": {"a": Path("b")}}),
     (["--ssh", "default"], {"ssh": "default"}),
+    (["--build-ca", "a.pem", "--build-ca", "b.pem"], {"build_ca": ["a.pem", Path("b.pem")]}),
+    (["--build-ca", "a.pem"], {"build_ca": "a.pem"}),
     (["--ssh", "a=b,c"], {"ssh": {"a": ["b", Path("c")]}}),
     (["--no-cache-filter", "a,b"], {"no_cache_filter": ["a", "b"]}),
     (["--network", "none", "--shm-size", "1m"], {"network": "none", "shm_size": 1 << 20}),

@@ -22,7 +22,7 @@ from trimaran.executor.sandbox import Networks, Sandbox
 from trimaran.graph.ops import ExecOp, MergeOp, SourceOp
 from trimaran.platforms import Platform
 from trimaran.solver.keys import key_of
-from trimaran.sources.given import Nothing
+from trimaran.sources.given import Client, Nothing
 from trimaran.sources.local import LocalSource
 from trimaran.steps.context import StepContext
 from trimaran.steps.make import make_step
@@ -109,8 +109,7 @@ class World:
             slots=1,
             now=0,
             host=HOST,
-            secrets=given,
-            agents=given,
+            client=Client(given, given),
         )
         done: dict[Digest, tuple] = {}
         keys = {}

@@ -20,7 +20,7 @@ from trimaran.graph.ops import (
 )
 from trimaran.graph.vertex import Hints, Vertex
 from trimaran.platforms import default
-from trimaran.sources.given import Nothing
+from trimaran.sources.given import Client, Nothing
 from trimaran.steps import mounts
 from trimaran.steps.context import StepContext
 from trimaran.steps.exec import ExecStep
@@ -87,8 +87,7 @@ def show(tmp_path):
                 slots=1,
                 now=0,
                 host=default(),
-                secrets=given,
-                agents=given,
+                client=Client(given, given),
             )
             return asyncio.run(work(context))
 
@@ -211,8 +210,7 @@ def test_a_refused_mode_is_refused_before_anything_runs():
         slots=1,
         now=0,
         host=default(),
-        secrets=given,
-        agents=given,
+        client=Client(given, given),
     )
     ExecStep(Vertex(op(), hints=Hints(name="x")), context)
     with pytest.raises(Denied, match=r"network\.host is not allowed"):

@@ -90,6 +90,8 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Entitlements granted: `network.host`, `security.insecure`, `buildx.local.delete`."""
     secrets: tuple[SecretSource, ...] = ()
     agents: tuple[AgentSource, ...] = ()
+    build_ca: tuple[str, ...] = ()
+    """PEM files of certificates that RUN steps trust, while they run."""
     lock: str = ""
     """A file that says what tags, URLs and git refs are; what it does not know yet is added after the build."""
     locked: bool = False

@@ -83,6 +83,7 @@ def build_request(
         outputs=tuple(_outputs(options)),
         secrets=options.secrets,
         agents=_agents(options, inputs, environment),
+        build_ca=options.build_ca,
         entitlements=_entitlements(options),
         offline=options.offline,
         context_mode=options.context_mode,

@@ -28,6 +28,13 @@ FLAGS = (
         help='Attestation parameters (only "type=…,disabled=true" for now)',
     ),
     Flag(name="build-arg", kind="stringArray", help="Set build-time variables"),
+    Flag(
+        name="build-ca",
+        kind="stringArray",
+        value_name="FILE",
+        help='PEM certificates that "RUN" instructions trust while they run; in no layer and no cache key',
+        completes="file",
+    ),
     Flag(name="build-context", kind="stringArray", help="Additional build contexts (e.g., name=path)"),
     Flag(
         name="build-resource",

@@ -57,8 +57,7 @@ def build_options(values: Values, environment: Mapping[str, str], *, debug: bool
         cgroup_parent=values.text("cgroup-parent"),
         resources=resources(values),
         allow=tuple(check_entitlement(text) for text in values.texts("allow")),
-        secrets=secrets(values.texts("secret")),
-        agents=agents(values.texts("ssh")),
+        **_given(values),
         **_locking(values),
         outputs=tuple(parse_output(text) for text in values.texts("output")),
         push=values.boolean("push"),
@@ -91,6 +90,15 @@ def _context_mode(text: str) -> ContextMode:
         message, hint = unknown("context mode", text, CONTEXT_MODES)
         raise UsageError(f"read --context-mode {text}: {message}", hint=hint)
     return cast("ContextMode", text)
+
+
+def _given(values: Values) -> dict[str, Any]:
+    """What steps get of this machine: it is in no layer."""
+    return {
+        "secrets": secrets(values.texts("secret")),
+        "agents": agents(values.texts("ssh")),
+        "build_ca": values.texts("build-ca"),
+    }
 
 
 def _locking(values: Values) -> dict[str, Any]:

@@ -212,8 +212,7 @@ def _step_context(
         allowance=allowance,
         now=now,
         host=engine.host,
-        secrets=client.secrets,
-        agents=client.agents,
+        client=client,
     )
 
 

@@ -128,6 +128,8 @@ def _steps(settings: Settings, file: _File, environment: Mapping[str, str]) -> I
     if not binary and environment.get("TRIMARAN_RUNTIME"):
         binary, source = environment["TRIMARAN_RUNTIME"], "$TRIMARAN_RUNTIME"
     yield Setting("worker.binary", binary or "crun, else runc", source)
+    authorities = ", ".join(settings.worker.build_ca)
+    yield Setting("worker.build-ca", authorities or "none", file.source("worker", "build-ca"))
     parallel = settings.worker.max_parallelism or 2 * (os.cpu_count() or 2)
     yield Setting("worker.max-parallelism", str(parallel), file.source("worker", "max-parallelism"))
 

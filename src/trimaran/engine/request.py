@@ -41,6 +41,8 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     outputs: tuple[Output, ...] = ()
     secrets: tuple[SecretSource, ...] = ()
     agents: tuple[AgentSource, ...] = ()
+    build_ca: tuple[str, ...] = ()
+    """PEM files of the client: RUN steps trust them, and nothing else does."""
     entitlements: tuple[str, ...] = ()
     lock: LockRequest = LockRequest()
     offline: bool = False

@@ -56,7 +56,8 @@ class Chroot:
         self._require_rights()
         check_rootfs(rootfs, spec.cwd)
         body = msgspec.json.encode(self._words(spec, rootfs))
-        with furnishing.furnished(rootfs, hosts=network.hosts_file(spec.hostname, spec.extra_hosts)):
+        hosts = network.hosts_file(spec.hostname, spec.extra_hosts)
+        with furnishing.furnished(rootfs, hosts=hosts, files=spec.files):
             code, refusal = await _start(body, output, stdin)
         if refusal:
             told = msgspec.json.decode(refusal, type=_Refusal)

@@ -53,7 +53,12 @@ class Containers:
     def config(self, spec: ExecSpec, rootfs: str, bundle: str, terminal: Terminal) -> bytes:
         hosts, resolver = network.write_files(spec, bundle)
         console = (terminal.rows, terminal.columns)
-        return runtime_config(spec, self.host, rootfs, hosts_file=hosts, resolver_file=resolver, console=console)
+        files = [(file.path, f"{bundle}/file{number}") for number, file in enumerate(spec.files)]
+        for (_, place), file in zip(files, spec.files, strict=True):
+            _write(place, file.content, 0o444)
+        return runtime_config(
+            spec, self.host, rootfs, hosts_file=hosts, resolver_file=resolver, files=files, console=console
+        )
 
     async def run(
         self,
@@ -241,9 +246,10 @@ def _bundle(folder: str, identity: str) -> Iterator[str]:
             os.rmdir(path)
 
 
-def _write(path: str, content: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+def _write(path: str, content: bytes, mode: int = 0o600) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with os.fdopen(fd, "wb") as file:
+        os.fchmod(fd, mode)
         file.write(content)
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
 from trimaran.errors import Unsupported
 from trimaran.executor import network, stubs
+from trimaran.executor.spec import ShownFile
 from trimaran.linux import paths
 
 _DEVICES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
@@ -20,8 +21,8 @@ _LARGEST = 1 << 20
 
 
 @contextmanager
-def furnished(rootfs: str, *, hosts: str) -> Iterator[None]:
-    """/dev with the harmless devices and /dev/shm, this place's name servers, and `hosts` as /etc/hosts."""
+def furnished(rootfs: str, *, hosts: str, files: Sequence[ShownFile] = ()) -> Iterator[None]:
+    """/dev with the harmless devices and /dev/shm, this place's name servers, `hosts` as /etc/hosts, and `files`."""
     root = os.open(rootfs, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with ExitStack() as stack:
@@ -31,6 +32,8 @@ def furnished(rootfs: str, *, hosts: str) -> Iterator[None]:
             stack.enter_context(_folder(root, "dev/shm", 0o1777))
             stack.enter_context(_file(root, "etc/hosts", hosts.encode()))
             stack.enter_context(_file(root, "etc/resolv.conf", network.machine_resolver(shared=True).encode()))
+            for file in files:
+                stack.enter_context(_file(root, file.path.strip("/"), file.content))
             yield
     finally:
         os.close(root)

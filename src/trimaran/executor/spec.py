@@ -6,6 +6,8 @@ docker's seccomp profile, /proc, /dev and /sys of its own, host name `buildkitsa
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -70,6 +72,13 @@ class Mount(msgspec.Struct, frozen=True):
     executable: bool = True
 
 
+class ShownFile(msgspec.Struct, frozen=True):
+    """A small file that everybody may read and nobody write, at `path`: gone with the process."""
+
+    path: str
+    content: bytes
+
+
 class Ulimit(msgspec.Struct, frozen=True):
     """`--ulimit NAME=SOFT:HARD`; -1 is no limit."""
 
@@ -92,6 +101,7 @@ class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
     (network `private`), `nameservers` its resolvers. `emulator`: path on this machine of a QEMU to start the program
     with, where binfmt_misc cannot. `cgroup_parent`: where in the hierarchy its group is made, "" for no own group;
     `within`: the group of its build there.
+    `files` lie in /dev/shm: anywhere else a place for them would have to be made in the rootfs.
     """
 
     args: tuple[str, ...]
@@ -110,6 +120,7 @@ class ExecSpec(msgspec.Struct, frozen=True, kw_only=True):
     shm_size: int = DEFAULT_SHM_SIZE
     extra_hosts: tuple[HostAlias, ...] = ()
     cgroup_parent: str = ""
+    files: tuple[ShownFile, ...] = ()
     terminal: bool = False
     readonly_rootfs: bool = False
     emulator: str = ""
@@ -141,11 +152,13 @@ def runtime_config(
     *,
     hosts_file: str = "",
     resolver_file: str = "",
+    files: Sequence[tuple[str, str]] = (),
     console: tuple[int, int] = (24, 80),
 ) -> bytes:
     """The config.json. The two files, where given, are shown read-only as /etc/hosts and /etc/resolv.conf.
 
-    `console`: rows and columns of the terminal of a spec with one.
+    `files`: where those of the spec lie on this machine, by their paths inside. `console`: rows and columns of the
+    terminal of a spec with one.
 
     Raises UsageError for values no runtime should see: a relative path, an unknown mode or ulimit, a NUL.
     """
@@ -156,7 +169,13 @@ def runtime_config(
         "process": _process(spec, host, console),
         "root": {"path": rootfs, "readonly": spec.readonly_rootfs},
         "hostname": spec.hostname,
-        "mounts": _mounts(spec, host, hosts_file, resolver_file),
+        "mounts": [
+            *_mounts(spec, host),
+            *_file_mounts((("/etc/resolv.conf", resolver_file), ("/etc/hosts", hosts_file))),
+            *(_user_mount(mount) for mount in spec.mounts),
+            *_file_mounts(files),
+            *([_mount(EMULATOR_PATH, "bind", spec.emulator, "bind", "ro", "nosuid", "nodev")] if spec.emulator else []),
+        ],
         "linux": {
             "namespaces": _namespaces(spec, host),
             # What is shared is masked by this place already, and could not be masked again.
@@ -224,7 +243,12 @@ def _mount(target: str, kind: str, source: str, *options: str) -> dict[str, Any]
     return {"destination": target, "type": kind, "source": source, "options": list(options)}
 
 
-def _mounts(spec: ExecSpec, host: Host, hosts_file: str, resolver_file: str) -> list[dict[str, Any]]:
+def _file_mounts(files: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    return [_mount(path, "bind", file, "bind", "ro", "nosuid", "nodev", "noexec") for path, file in files if file]
+
+
+def _mounts(spec: ExecSpec, host: Host) -> list[dict[str, Any]]:
+    """What every container has."""
     insecure = spec.security == "insecure"
     terminals = ["newinstance", "ptmxmode=0666", "mode=0620"] + (["gid=5"] if host.tty_group else [])
     if host.own_processes:
@@ -239,17 +263,9 @@ def _mounts(spec: ExecSpec, host: Host, hosts_file: str, resolver_file: str) -> 
         _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
         _system_mount(spec, host, insecure=insecure),
     ]
-    mounts += [
-        _mount(target, "bind", file, "bind", "ro", "nosuid", "nodev", "noexec")
-        for target, file in (("/etc/resolv.conf", resolver_file), ("/etc/hosts", hosts_file))
-        if file
-    ]
-    mounts += [_user_mount(mount) for mount in spec.mounts]
     if insecure and not host.user_namespace:
         mounts.insert(2, _mount("/dev", "bind", "/dev", "rbind", "rslave"))
         mounts.pop(1)
-    if spec.emulator:
-        mounts.append(_mount(EMULATOR_PATH, "bind", spec.emulator, "bind", "ro", "nosuid", "nodev"))
     return mounts
 
 
@@ -298,6 +314,9 @@ def check(spec: ExecSpec) -> None:
             raise UsageError(f'run a process: unknown kind of mount "{mount.kind}"')
         if mount.kind == "bind" and not mount.source.startswith("/"):
             raise UsageError(f'run a process: mount source "{mount.source}" is not an absolute path')
+    for file in spec.files:
+        if os.path.dirname(file.path) != _SHARED_MEMORY:
+            raise UsageError(f'run a process: file "{file.path}" lies in no {_SHARED_MEMORY}')
     for limit in spec.ulimits:
         if limit.name not in _ULIMITS:
             raise UsageError(

@@ -67,6 +67,8 @@ class BuildKeywords(TypedDict, total=False):
     """Bytes are the secret itself, a path is the file that holds it."""
     ssh: Mapping[str, Sequence[Path]] | Words
     """Ids, each with a socket or key files; with none it is the agent of $SSH_AUTH_SOCK."""
+    build_ca: Path | Sequence[Path]
+    """PEM files of certificates that RUN steps trust while they run; in no layer and no cache key."""
     cache_from: Sequence[CacheImport]
     cache_to: Sequence[CacheExport]
     no_cache: bool
@@ -245,6 +247,7 @@ _READERS: dict[str, Any] = {
     "labels": lambda value: tuple(value.items()),
     "annotations": _annotations,
     "ssh": _agents,
+    "build_ca": _paths,
     "no_cache_filter": _words,
     "fail_on_miss": _words,
     "add_hosts": _hosts,

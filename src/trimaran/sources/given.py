@@ -1,4 +1,4 @@
-"""What a build's client gives beside folders: secrets and ssh agents. Values say where they are, protocols bring them.
+"""What a build's client gives beside folders: secrets, agents, certificates. Values say where, protocols bring them.
 
 Law: a secret's bytes are asked for when a step starts and held no longer than it runs; they enter no key (but as a hash
 with a key of the store's own, where the client asked for that), event or error.
@@ -35,6 +35,14 @@ class AgentSource(msgspec.Struct, frozen=True):
 
     id: str = "default"
     paths: tuple[str, ...] = ()
+
+
+class Authorities(msgspec.Struct, frozen=True):
+    """`--build-ca`: PEM certificates that RUN steps trust beside what their image trusts; b"" for none."""
+
+    given: bytes = b""
+    machine: bytes = b""
+    """What the client's machine trusts: stands in for images that have nothing of the kind."""
 
 
 class Secrets(Protocol):
@@ -79,8 +87,14 @@ class Nothing:
 class Client:
     """Who asked for the build, as far as its steps may ask back; by default it gives nothing."""
 
-    __slots__ = ("agents", "secrets")
+    __slots__ = ("agents", "authorities", "secrets")
 
-    def __init__(self, secrets: Secrets | None = None, agents: Agents | None = None) -> None:
+    def __init__(
+        self,
+        secrets: Secrets | None = None,
+        agents: Agents | None = None,
+        authorities: Authorities | None = None,
+    ) -> None:
         self.secrets = secrets or Nothing()
         self.agents = agents or Nothing()
+        self.authorities = authorities or Authorities()

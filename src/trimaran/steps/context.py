@@ -10,13 +10,13 @@ from trimaran.digest import Digest
 from trimaran.platforms import Platform
 from trimaran.solver.protocols import Result
 from trimaran.sources import Source
+from trimaran.sources.given import Client
 from trimaran.sources.local import LocalRoot
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
 
 if TYPE_CHECKING:
     from trimaran.executor.sandbox import Sandbox
-    from trimaran.sources.given import Agents, Secrets
     from trimaran.steps.allowance import Allowance
     from trimaran.store.views import View
 
@@ -34,8 +34,7 @@ class StepContext:
         allowance: Allowance | None = None,
         now: int,
         host: Platform,
-        secrets: Secrets,
-        agents: Agents,
+        client: Client,
     ) -> None:
         self.store = store
         self.sources = sources
@@ -46,8 +45,9 @@ class StepContext:
         self._allowance = allowance
         self.now = now
         self.host = host
-        self.secrets = secrets
-        self.agents = agents
+        self.secrets = client.secrets
+        self.agents = client.agents
+        self.authorities = client.authorities
         self.source_keys: dict[Digest, tuple[str, ...]] = {}
         """By vertex: what sources said they are (`Fetched.cache_keys`); shared caches are entered by it."""
 

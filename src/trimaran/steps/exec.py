@@ -7,6 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 
+import msgspec
+
+from trimaran import aio
 from trimaran.errors import Denied, NotFound, StepFailed, Unsupported
 from trimaran.events import Progress
 from trimaran.executor import stubs
@@ -94,7 +97,8 @@ class ExecStep:
                 progress.warn(notice)
             self._examine(mounted.path)
             async with staged(prepared, caches, mounted.path, self._context) as mounts:
-                await self._execute(mounted, self.spec(identity, mounts, prepared.variables), progress)
+                spec = self.spec(identity, mounts, prepared.variables)
+                await self._execute(mounted, await self._trusting(spec, mounted.path), progress)
             layer = await mounted.commit(description=self._name)
         if layer is None:
             layer = await store.layers.add(EMPTY, {})
@@ -185,6 +189,17 @@ class ExecStep:
             limits=limits,
             within=within,
         )
+
+    async def _trusting(self, spec: ExecSpec, rootfs: str) -> ExecSpec:
+        """`spec` with what the client gave to be trusted; law of `steps/authorities.py`."""
+        given = self._context.authorities
+        if not given.given:
+            return spec
+        from trimaran.steps import authorities
+
+        environment = (*spec.environment, *authorities.variables(spec.environment))
+        files = await aio.in_thread(authorities.files, rootfs, given)
+        return msgspec.structs.replace(spec, environment=environment, files=files)
 
     def _environment(self) -> tuple[str, ...]:
         """Proxies first, in both spellings: an ENV of the image wins over them."""

@@ -6,7 +6,7 @@ The engine is loaded inside: forking a process is the cheaper the less it has lo
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -67,7 +67,8 @@ async def build(
 
     configuration = settings.load()
     with open_engine(state_folder(configuration), configuration, entered()) as engine:
-        async with engine.registry, client_of(request, environment, secrets or {}) as client:
+        build_ca = (*configuration.worker.build_ca, *request.build_ca)
+        async with engine.registry, client_of(request, environment, secrets or {}, build_ca) as client:
             outcome = await run_build(request, engine, frontends(request.frontend_name), sink, docker, client)
             await aio.in_thread(collect, engine.store, configuration)
             return outcome
@@ -75,15 +76,21 @@ async def build(
 
 @asynccontextmanager
 async def client_of(
-    request: BuildRequest, environment: Mapping[str, str], values: Mapping[str, bytes]
+    request: BuildRequest, environment: Mapping[str, str], values: Mapping[str, bytes], build_ca: Sequence[str] = ()
 ) -> AsyncIterator[Client | None]:
-    if not request.secrets and not request.agents and not values:
+    """What the build may ask its client for; None for nothing. UsageError for what is not what it should be."""
+    if not request.secrets and not request.agents and not values and not build_ca:
         yield None
         return
     from trimaran.builders.agents import LocalAgents
     from trimaran.builders.secrets import LocalSecrets
-    from trimaran.sources.given import Client
+    from trimaran.sources.given import Authorities, Client
 
+    authorities = Authorities()
+    if build_ca:
+        from trimaran.builders.authorities import read
+
+        authorities = await read(build_ca, environment)
     secrets = LocalSecrets(request.secrets, environment, values)
     async with LocalAgents(request.agents, environment) as agents:
-        yield Client(secrets, agents)
+        yield Client(secrets, agents, authorities)
