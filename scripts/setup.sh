@@ -5,7 +5,7 @@
 for_python="ca-certificates python3 python3-venv"
 for_engine="crun runc uidmap passt slirp4netns qemu-user-static mount"
 for_demo="docker-registry"
-for_tests="mmdebstrap skopeo umoci git openssh-client openssh-server tmux openssl busybox-static golang-go"
+for_tests="musl mmdebstrap skopeo umoci git openssh-client openssh-server tmux openssl busybox-static golang-go"
 
 bases=${TRIMARAN_BASES:-$work/bases}
 temporary=/var/tmp/trimaran-tests # where tests keep what they make
@@ -149,6 +149,20 @@ make_environment() {
 	pip install --find-links "$work/wheels" "$(echo "$work"/wheels/trimaran-*.whl)[test,check,docs]"
 	printf '%s\n' "$wanted" >"$state/environment"
 	digest src pyproject.toml >"$state/wheel"
+	rm -f "$state/pythons"
+}
+
+# Other Pythons than Debian's, where somebody has installed them, are tested with too: here are the wheels for them.
+get_other_wheels() {
+	versions=$("$bin/python" tests/e2e/stage/pythons.py)
+	[ "$(cat "$state/pythons" 2>/dev/null)" != "$versions" ] || return 0
+	say "getting the dependencies' wheels for the Pythons of this machine: $versions"
+	for version in $versions; do
+		pip download --quiet --dest "$work/wheels" --find-links "$work/wheels" --only-binary :all: \
+			--python-version "$version" "$(echo "$work"/wheels/trimaran-*.whl)" ||
+			say "Python $version is not tested with: not all it needs is published for it"
+	done
+	printf '%s\n' "$versions" >"$state/pythons"
 }
 
 install_wheel() { # the wheel, never the checkout: what is tested is what users get

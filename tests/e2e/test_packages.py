@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from stage.pythons import wheels
 
 REPOSITORY = Path(__file__).parents[2]
 PARTS = ("src", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", ".gitignore")
@@ -59,3 +60,30 @@ def test_the_wheel_is_pure_and_what_the_sdist_gives(tmp_path):
         archive.extractall(tmp_path / "unpacked")
     (unpacked,) = (tmp_path / "unpacked").iterdir()
     assert made(unpacked, "wheel", tmp_path / "again").read_bytes() == wheel.read_bytes()
+
+
+@pytest.mark.parametrize("line", ["uv tool install trimaran", "pipx install trimaran", "pip install trimaran"])
+def test_the_lines_of_the_readme(line, tmp_path):
+    """With the wheels that `./run` made instead of an index."""
+    assert line in (REPOSITORY / "README.md").read_text()
+    (tmp_path / "bin").mkdir()
+    tools = Path(sys.executable).parent
+    environment = {
+        "PATH": f"{tools}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        **dict.fromkeys(("UV_OFFLINE", "UV_NO_INDEX", "UV_NO_CACHE", "UV_NO_CONFIG", "PIP_NO_INDEX"), "1"),
+        **dict.fromkeys(("UV_FIND_LINKS", "PIP_FIND_LINKS"), str(wheels())),
+        **dict.fromkeys(("UV_TOOL_BIN_DIR", "PIPX_BIN_DIR"), str(tmp_path / "bin")),
+        "UV_TOOL_DIR": str(tmp_path / "uv"),
+        "PIPX_HOME": str(tmp_path / "pipx"),
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    if line.startswith("pip "):
+        subprocess.run([sys.executable, "-m", "venv", tmp_path / "own"], check=True)
+        environment["PATH"] = f"{tmp_path}/own/bin:/usr/bin:/bin"
+        (tmp_path / "bin").rmdir()
+        (tmp_path / "bin").symlink_to(tmp_path / "own/bin")
+    done = subprocess.run(line.split(), env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    said = subprocess.run([tmp_path / "bin/trimaran", "version"], env=environment, capture_output=True, text=True)
+    assert said.stdout.startswith("trimaran "), said.stderr

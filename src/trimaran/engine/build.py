@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from trimaran import aio
+from trimaran.caches.options import ExportOptions
 from trimaran.engine.bridge import EngineBridge
 from trimaran.engine.caches import BuildCaches
 from trimaran.engine.engine import Engine, limit_store
@@ -19,7 +20,7 @@ from trimaran.errors import NotFound, UsageError, located
 from trimaran.events import Sink
 from trimaran.exporters.assemble import Exportable
 from trimaran.exporters.context import ExportContext, Exported
-from trimaran.exporters.options import Output, at_epoch
+from trimaran.exporters.options import ImageOptions, Output, at_epoch
 from trimaran.exporters.table import export
 from trimaran.graph.frontend import FrontendResult, Frontends
 from trimaran.graph.ops import ExecOp
@@ -51,6 +52,7 @@ async def build(
     client: Client | None = None,
 ) -> BuildOutcome:
     """Run one build to the end. Whatever happens, its log is kept and nothing half-made is left in the store."""
+    _require_codecs(request)
     resources = request.resources
     with (
         BuildLog.open(engine.store.root, request, engine.settings.history) as log,
@@ -109,6 +111,16 @@ def _allowance(resources: Resources) -> AbstractContextManager[Allowance | None]
     from trimaran.steps.allowance import Allowance
 
     return Allowance(resources.limits, resources.build_limits)
+
+
+def _require_codecs(request: BuildRequest) -> None:
+    """Layers that nothing here can compress are refused before anything is done."""
+    kinds = {output.compression.kind for output in request.outputs if isinstance(output, ImageOptions)}
+    kinds |= {export.compression for export in request.cache_to if isinstance(export, ExportOptions)}
+    if "zstd" in kinds:
+        from trimaran.zstd import require
+
+        require()
 
 
 def _resolver(request: BuildRequest, engine: Engine, lock: Lock) -> ImageResolver:

@@ -146,25 +146,16 @@ class _Zstd:
     """Any number of zstd frames in a row."""
 
     def __init__(self, layer: Descriptor) -> None:
-        import zstandard
+        from trimaran.zstd import Decoder
 
         self._layer = layer
-        self._decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-        self._inflate: Any = None
-        self._error = zstandard.ZstdError
+        self._decoder = Decoder()
 
     def __call__(self, data: bytes, hasher: Any) -> None:
-        if not data:
-            if self._inflate is not None:
-                raise Corrupt(f"unpack {self._layer.digest}: zstd stream is cut off")
-            return
         try:
-            while data:
-                if self._inflate is None:
-                    self._inflate = self._decompressor.decompressobj()
-                hasher.update(self._inflate.decompress(data))
-                data = b""
-                if self._inflate.eof:
-                    data, self._inflate = self._inflate.unused_data, None
-        except self._error as error:
+            for piece in self._decoder.feed(data):
+                hasher.update(piece)
+            if not data:
+                self._decoder.finish()
+        except Corrupt as error:
             raise Corrupt(f"unpack {self._layer.digest}: {error}") from None

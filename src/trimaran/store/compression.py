@@ -53,9 +53,9 @@ class Compression(msgspec.Struct, frozen=True):
         if self.kind == GZIP:
             return f"gzip-{self.library}-2/{self.encoder_level}"
         if self.kind == ZSTD:
-            from zstandard import ZSTD_VERSION
+            from trimaran.zstd import encoder_name
 
-            return f"zstd-{'.'.join(map(str, ZSTD_VERSION))}-2/{self.encoder_level}"
+            return f"zstd-{encoder_name()}-2/{self.encoder_level}"
         return UNCOMPRESSED
 
     @property

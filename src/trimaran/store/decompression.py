@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
 from trimaran.errors import Corrupt
 
-if TYPE_CHECKING:
-    from trimaran.store.zstd_frames import Frames
-
-_MAX_WINDOW = 1 << 27
 _MAX_XZ_MEMORY = 256 << 20  # xz -9 takes 65 MiB
 _INPUT = 1 << 18
 
@@ -126,37 +122,26 @@ def _gunzip(source: _Counted) -> Callable[[int], bytes]:
 
 
 def _unzstd(source: _Counted) -> Callable[[int], bytes]:
-    from zstandard import ZstdDecompressor, ZstdError
+    from trimaran.zstd import Decoder
 
-    from trimaran.store.zstd_frames import Frames
-
-    frames = Frames()
-    stream: Any = _Watched(source, frames)  # all it asks of a stream is read
-    reader = ZstdDecompressor(max_window_size=_MAX_WINDOW).stream_reader(stream, read_across_frames=True)
+    decoder = Decoder()
+    pieces: Iterator[bytes] = iter(())
+    waiting = memoryview(b"")
 
     def read(size: int) -> bytes:
-        try:
-            data = reader.read(size)
-        except ZstdError as error:
-            raise Corrupt(f"decompress zstd: {error}") from error
-        if not data and not frames.complete:
-            raise Corrupt("decompress zstd: the data ends too early")
-        return data
+        nonlocal pieces, waiting
+        while not waiting:
+            waiting = memoryview(next(pieces, b""))
+            if not waiting:
+                data = source.read()
+                if not data:
+                    decoder.finish()
+                    return b""
+                pieces = decoder.feed(data)
+        taken, waiting = waiting[:size], waiting[size:]
+        return bytes(taken)
 
     return read
-
-
-class _Watched:
-    """A source whose bytes `frames` sees, too."""
-
-    def __init__(self, source: _Counted, frames: Frames) -> None:
-        self._source = source
-        self._frames = frames
-
-    def read(self, size: int = _INPUT) -> bytes:
-        data = self._source.read(size)
-        self._frames.feed(data)
-        return data
 
 
 def _bzip2() -> Any:

@@ -220,17 +220,14 @@ class _ZstdWriter:
     __slots__ = ("_cancel", "_encoder", "_held", "_write")
 
     def __init__(self, cancel: Cancel, write: Callable[[bytes], object], level: int) -> None:
-        from zstandard import ZstdCompressionParameters, ZstdCompressor
+        from trimaran.zstd import encoder
 
         self._cancel = cancel
         self._write = write
         while not _encoders.acquire(timeout=_TICK):
             cancel.check()
         self._held = True
-        parameters = ZstdCompressionParameters.from_level(
-            level, threads=THREADS, job_size=_ZSTD_JOB, write_checksum=True
-        )
-        self._encoder = ZstdCompressor(compression_params=parameters).compressobj()
+        self._encoder = encoder(level, threads=THREADS, job_size=_ZSTD_JOB)
 
     def write(self, data: bytes) -> None:
         self._cancel.check()
