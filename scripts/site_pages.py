@@ -32,3 +32,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.src_uri in _PAGES:
         return markdown
     return re.sub(r"(\]\((?:\.\./)*)\.\./(ARCHITECTURE|SECURITY|CHANGELOG)\.md", r"\1\2.md", markdown)
+
+
+def on_page_content(html: str, page: Any, **_: Any) -> str:
+    """Pages of three columns of commands, which docs/stylesheets/narrow.css shows row by row on a phone."""
+    return f'<div class="rows">{html}</div>' if page.file.src_uri.startswith("coming-from-") else html

@@ -87,6 +87,7 @@ def test_github_with_dockers_actions(trimaran, program, docker_cli, token_regist
         lines = recipes(PAGE)["actions on github.com"]
         lines = lines.replace("https://github.com/me/app.git", forge.url("app"))
         lines = lines.replace("--username me ghcr.io", f"--username {token_registry.user} ghcr.io")
+        lines = "docker buildx >/dev/null\n" + lines  # whether there is one at all
         done = shell(script(lines.replace("ghcr.io", token_registry.address)), environment, app.folder)
     assert "Login Succeeded" in done.stdout
     assert "Name:   trimaran" in done.stdout

@@ -32,6 +32,13 @@ def test_every_page_is_there_and_can_be_found(site):
     assert (site / "search/search_index.json").stat().st_size > 10_000
 
 
+def test_tables_of_three_columns_of_commands_are_read_on_a_phone(site):
+    """What docs/stylesheets/narrow.css says holds for these pages alone."""
+    marked = {path.parent.name for path in site.rglob("index.html") if '<div class="rows">' in path.read_text()}
+    assert marked == {path.stem for path in (REPOSITORY / "docs").glob("coming-from-*.md")} != set()
+    assert ".rows td" in (site / "stylesheets/narrow.css").read_text()
+
+
 def test_nothing_is_fetched_from_elsewhere(site):
     for page in site.rglob("*.html"):
         assert not FETCHED.search(page.read_text()), page
