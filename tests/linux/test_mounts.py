@@ -30,7 +30,7 @@ def run(request, program, tmp_path):
     if os.geteuid() != 0:
         pytest.skip("needs root")
     arguments = "rootless=True" if "rootless" in request.param else ""
-    extra = "mounts._lowerdir_plus = False\n" if "fallback" in request.param else ""
+    extra = "mounts.takes_lowers_one_by_one = lambda: False\n" if "fallback" in request.param else ""
 
     def call(text):
         result = program(PRELUDE.format(arguments=arguments, folder=str(tmp_path)) + extra + text)
@@ -90,7 +90,7 @@ lowers = []
 for number in range({count}):
     os.mkdir(str(number)); open(f"{{number}}/f{{number}}", "w").close()
     lowers.append(full(str(number)))
-with mounts.overlay(lowers if mounts._lowerdir_plus is None else [os.open(l, os.O_PATH) for l in lowers], full("upper"), full("work"), full("target")):
+with mounts.overlay(lowers, full("upper"), full("work"), full("target")):
     print(len(os.listdir("target")))
 """
     )

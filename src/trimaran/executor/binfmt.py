@@ -16,7 +16,7 @@ from trimaran import platforms
 from trimaran.errors import Denied, NotFound, TrimaranError, Unsupported
 from trimaran.executor import emulation
 from trimaran.executor.emulation import BINFMT_FOLDER, Handler
-from trimaran.linux import syscalls
+from trimaran.linux import kernel, syscalls
 
 RECORD_FILE = "/var/lib/trimaran/binfmt.json"
 PERSIST_FOLDER = "/etc/binfmt.d"
@@ -74,7 +74,7 @@ def registration(which: Emulator, interpreter: str, *, preserve_argv0: bool | No
     tell QEMU of it (5.12; QEMU understands since 5.2).
     """
     if preserve_argv0 is None:
-        preserve_argv0 = _kernel() >= (5, 12)
+        preserve_argv0 = kernel.release() >= (5, 12)
     if ":" in interpreter or "\n" in interpreter or not interpreter.startswith("/"):
         raise Unsupported(f'register {which.name}: the kernel cannot take the path "{interpreter}"')
     magic, mask = ("".join(f"\\x{byte:02x}" for byte in data) for data in (which.magic, which.mask))
@@ -83,13 +83,6 @@ def registration(which: Emulator, interpreter: str, *, preserve_argv0: bool | No
     if len(line) > _LONGEST_LINE:
         raise Unsupported(f'register {which.name}: the path "{interpreter}" is too long for the kernel')
     return line
-
-
-def _kernel() -> tuple[int, int]:
-    """Major and minor version of the running kernel."""
-    major, _, rest = os.uname().release.partition(".")
-    minor = "".join(c for c in rest.partition(".")[0] if c.isdigit())
-    return int(major), int(minor or 0)
 
 
 def find_interpreter(which: Emulator, folders: Sequence[str] = ("/usr/bin",), prefix: str = "") -> str | None:

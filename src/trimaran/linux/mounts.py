@@ -12,12 +12,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from trimaran.errors import TrimaranError
-from trimaran.linux import syscalls
+from trimaran.linux import kernel, syscalls
 
 _FSCONFIG_LIMIT = 255
 _OPTION_PAGE = 4095
 _FIRST_USER_NAMESPACE = 0xEFFFFFFD  # PROC_USER_INIT_INO, include/linux/proc_ns.h
-_lowerdir_plus: bool | None = None
+
+
+class _NewMountsRefused(Exception):
+    """By a seccomp filter: the old call may do."""
 
 
 class MountFailed(TrimaranError):
@@ -88,49 +91,34 @@ def attach_overlay(
             raise _refused("overlay", target, error) from error
 
 
+def takes_lowers_one_by_one() -> bool:
+    """Since Linux 6.5. The release tells: older kernels say so only when the mount is made, and log each try."""
+    return kernel.release() >= (6, 5)
+
+
 def _mount_overlay(lowers: list[str], options: dict[str, str], flags: list[str], target: str, attributes: int) -> None:
-    global _lowerdir_plus  # noqa: PLW0603 - a fact about the running kernel
-    if _lowerdir_plus is not False:
+    if takes_lowers_one_by_one():
         try:
-            fd = syscalls.fsopen("overlay")
-        except OSError as error:
-            if error.errno not in {errno.ENOSYS, errno.EPERM}:
-                raise
-            _lowerdir_plus = False
+            _mount_by_values(lowers, options, flags, target, attributes)
+        except _NewMountsRefused:
+            pass
         else:
-            try:
-                if _append_lowers(fd, lowers):
-                    _configure(fd, options, flags)
-                    _attach(fd, target, attributes)
-                    return
-            finally:
-                os.close(fd)
-    joined = ",".join([f"lowerdir={':'.join(lowers)}", *(f"{k}={v}" for k, v in options.items()), *flags])
-    if len(joined) > _OPTION_PAGE:
-        raise OSError(errno.E2BIG, "too many lower folders for this kernel's mount options", target)
-    old_flags = (syscalls.MS_NODEV if attributes & syscalls.MOUNT_ATTR_NODEV else 0) | (
-        syscalls.MS_RDONLY if attributes & syscalls.MOUNT_ATTR_RDONLY else 0
-    )
-    syscalls.mount("overlay", target, "overlay", old_flags, joined)
+            return
+    _mount_by_page(lowers, options, flags, target, attributes)
 
 
-def _append_lowers(fd: int, lowers: list[str]) -> bool:
-    """Give the lowers one by one; False when the kernel (before 6.5) does not know `lowerdir+`."""
-    global _lowerdir_plus  # noqa: PLW0603 - a fact about the running kernel
-    for lower in lowers:
-        try:
-            syscalls.fsconfig_string(fd, "lowerdir+", lower)
-        except OSError as error:
-            if error.errno == errno.EINVAL and _lowerdir_plus is None:
-                _lowerdir_plus = False
-                return False
-            raise _with_log(fd, error) from error
-        _lowerdir_plus = True
-    return True
-
-
-def _configure(fd: int, options: dict[str, str], flags: list[str]) -> None:
+def _mount_by_values(
+    lowers: list[str], options: dict[str, str], flags: list[str], target: str, attributes: int
+) -> None:
     try:
+        fd = syscalls.fsopen("overlay")
+    except OSError as error:
+        if error.errno in {errno.ENOSYS, errno.EPERM}:
+            raise _NewMountsRefused from error
+        raise
+    try:
+        for lower in lowers:
+            syscalls.fsconfig_string(fd, "lowerdir+", lower)
         for key, value in options.items():
             syscalls.fsconfig_string(fd, key, value)
         for flag in flags:
@@ -138,6 +126,28 @@ def _configure(fd: int, options: dict[str, str], flags: list[str]) -> None:
         syscalls.fsconfig_create(fd)
     except OSError as error:
         raise _with_log(fd, error) from error
+    else:
+        _attach(fd, target, attributes)
+    finally:
+        os.close(fd)
+
+
+def _mount_by_page(lowers: list[str], options: dict[str, str], flags: list[str], target: str, attributes: int) -> None:
+    """All options in one string, as before Linux 6.5: it may fill a page, so long paths give way to descriptors."""
+    old_flags = (syscalls.MS_NODEV if attributes & syscalls.MOUNT_ATTR_NODEV else 0) | (
+        syscalls.MS_RDONLY if attributes & syscalls.MOUNT_ATTR_RDONLY else 0
+    )
+    with ExitStack() as stack:
+        joined = _joined(lowers, options, flags)
+        if len(os.fsencode(joined)) > _OPTION_PAGE:
+            joined = _joined([_descriptor(stack, lower) for lower in lowers], options, flags)
+        if len(os.fsencode(joined)) > _OPTION_PAGE:
+            raise OSError(errno.E2BIG, "too many lower folders for this kernel's mount options", target)
+        syscalls.mount("overlay", target, "overlay", old_flags, joined)
+
+
+def _joined(lowers: list[str], options: dict[str, str], flags: list[str]) -> str:
+    return ",".join([f"lowerdir={':'.join(lowers)}", *(f"{k}={v}" for k, v in options.items()), *flags])
 
 
 def _attach(fd: int, target: str, attributes: int) -> None:
@@ -175,6 +185,10 @@ def _short_path(stack: ExitStack, folder: str | int) -> str:
         return f"/proc/self/fd/{folder}"
     if len(os.fsencode(folder)) <= _FSCONFIG_LIMIT and not any(mark in folder for mark in ":,\\"):
         return folder
+    return _descriptor(stack, folder)
+
+
+def _descriptor(stack: ExitStack, folder: str) -> str:
     fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     stack.callback(os.close, fd)
     return f"/proc/self/fd/{fd}"

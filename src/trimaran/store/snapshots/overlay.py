@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ class OverlaySnapshots:
 
     def __init__(self, folders: SnapshotFolders) -> None:
         self.folders = folders
-        self.limit = 400 if _kernel() >= (6, 5) else 200
+        self.limit = 400 if mounts.takes_lowers_one_by_one() else 200  # else all their paths share one page
 
     @contextmanager
     def mount(self, cancel: Cancel, lowers: Sequence[str], *, root: RootStatus, writable: bool) -> Iterator[Mounted]:
@@ -80,12 +79,6 @@ class _OverlayMount:
                 return None
             explicit_deletions(cancel, upper, self._lowers, user_xattrs=self._user_xattrs)
         return upper
-
-
-def _kernel() -> tuple[int, int]:
-    """From 6.5 on lower folders are given one by one; before, all their paths share one page."""
-    major, minor = os.uname().release.split(".")[:2]
-    return int(major), int("".join(itertools.takewhile(str.isdigit, minor)) or 0)
 
 
 def _upper(base: str, root: RootStatus) -> str:
