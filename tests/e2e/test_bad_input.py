@@ -113,6 +113,16 @@ def test_dockerfile_that_is_none(either: Trimaran, bases: str, good: Context, sp
     builds(either, good)
 
 
+def test_an_ignore_file_that_is_none(trimaran: Trimaran, bases: str, good: Context) -> None:
+    """A pipe is refused, since nobody knows what it would leave out (BuildKit waits for it); a folder counts as none."""
+    path = good / ".dockerignore"
+    os.mkfifo(path)
+    assert "read .dockerignore: it is a pipe" in last_error(refused(trimaran, good))
+    path.unlink()
+    path.mkdir()
+    builds(trimaran, good)
+
+
 def test_missing_context_and_missing_dockerfile_folder(trimaran: Trimaran, good: Context) -> None:
     said = trimaran("build", "no/such", cwd=good.folder, exit_code=1).stderr
     assert "no/such" in said

@@ -45,6 +45,18 @@ def oldest_first(root, **options) -> list[str]:
         return [record.id for record in store.collector.plan(Cancel(), PruneOptions(**options))]
 
 
+@pytest.mark.parametrize("jump", [-3650 * DAY, -DAY, DAY, 30 * DAY])
+def test_what_was_made_and_never_used_since_keeps_its_order(tmp_path, run, clock, jump):
+    root = str(tmp_path)
+    made = []
+    for number in range(4):
+        clock.offset = jump if number >= 2 else 0
+        with open_store(root) as store:
+            made.append(run(keep(store, number, 100)))
+            run(store.sync())
+    assert oldest_first(root) == made
+
+
 @pytest.mark.parametrize("jump", [-3650 * DAY, -3600, 3600, 30 * DAY])
 def test_last_use_keeps_its_order_when_the_clock_jumps(tmp_path, run, clock, jump):
     root = str(tmp_path)
@@ -70,8 +82,6 @@ def test_what_was_used_in_a_wrong_future_ages_again(tmp_path, run, clock):
     clock.offset = 0
     use(root, [first])
     assert oldest_first(root) == [second, first]
-    with open_store(root) as store:
-        store.database.execute("UPDATE layers SET created=0").result()
     clock.offset = 3 * DAY
     assert oldest_first(root, keep_duration=2 * DAY * 10**9) == [second, first]
     assert oldest_first(root, keep_duration=4 * DAY * 10**9) == []

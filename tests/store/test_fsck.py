@@ -59,7 +59,7 @@ def whole(tmp_path_factory) -> str:
         asyncio.run(fill(store))
     with sqlite3.connect(f"{root}/store.db") as database:
         database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    check(root)  # hashes what nobody had hashed
+    assert check(root).unknown_files == 0, "the build has hashed what its steps wrote"
     return root
 
 
@@ -105,6 +105,22 @@ def test_a_sound_store_is_sound(root):
     before = {path: os.path.getsize(path) for part in ("blobs", "snapshots") for path in files(root, part)}
     assert check(root, repair=True).damages == ()
     assert {path: os.path.getsize(path) for part in ("blobs", "snapshots") for path in files(root, part)} == before
+
+
+def test_what_a_build_had_no_time_to_read_is_read_once_and_then_compared(root):
+    with sqlite3.connect(f"{root}/store.db") as database:
+        database.execute("UPDATE layers SET entries=NULL WHERE id LIKE 'run-%'")
+    report = check(root)
+    assert (report.damages, report.unlisted) == ((), 0)
+    assert report.unknown_files == 2, "made and exported"
+    assert check(root).unknown_files == 0
+    path = next(path for path in files(root, "snapshots") if path.endswith("/made"))
+    flip(path, 0)
+    (damage,) = check(root).damages
+    assert "'/made' has other content than it had" in damage.cause
+    with sqlite3.connect(f"{root}/store.db") as database:
+        database.execute("UPDATE layers SET entries=NULL WHERE id NOT LIKE 'run-%'")
+    assert check(root).unlisted == 2, "pulled and copied: nothing of this machine says what was in them but their blobs"
 
 
 def test_there_has_to_be_a_store(tmp_path):

@@ -74,7 +74,7 @@ def test_du_tells_what_there_is(filled, run):
         run(store.layers.flush())
         again = {record.id: record for record in usage(store)}
         assert again[first].in_use
-        assert (again[first].usage_count, again[second].usage_count) == (1, 0)
+        assert (again[first].usage_count, again[second].usage_count) == (2, 1), "making it is a use"
 
 
 def test_prune_frees_everything_from_the_top(filled):

@@ -64,6 +64,8 @@ def _line(damage: Damage, *, repair: bool) -> str:
 def _summary(report: Report) -> str:
     looked = f"{report.blobs} blobs, {report.snapshots} folders, {report.records} records"
     new = f"; {report.unknown_files} files of steps were hashed for the first time" if report.unknown_files else ""
+    if report.unlisted:
+        new += f"; {report.unlisted} folders have no list to be compared with: the next build that reads them makes it"
     if report.leftovers:
         new += f"; {report.leftovers} folders of killed builds, which `trimaran prune` sweeps"
     if not report.damages:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from trimaran import aio
 from trimaran.digest import Digest
-from trimaran.errors import Location, NotFound
+from trimaran.errors import Location, NotFound, UsageError
 from trimaran.events import Sink, WarningEvent, vertex
 from trimaran.graph.frontend import Ref, ResolvedImage
 from trimaran.graph.vertex import Edge
@@ -17,7 +17,7 @@ from trimaran.reference import Reference
 from trimaran.solver.solver import Solver
 from trimaran.sources.resolver import ImageResolver, Pinned
 from trimaran.steps.context import StepContext
-from trimaran.store.entries import FILE, Origin
+from trimaran.store.entries import BLOCK, CHARACTER, FIFO, FILE, Origin
 
 if TYPE_CHECKING:
     from trimaran.store.views import View
@@ -92,6 +92,9 @@ def _age(asked: int) -> str:
     return f"{minutes // 60}h" if minutes >= 60 else f"{minutes}m"
 
 
+_NO_FILES = {FIFO: "a pipe", CHARACTER: "a device", BLOCK: "a device"}
+
+
 class _SolvedRef:
     """`graph.frontend.Ref` over a view."""
 
@@ -101,6 +104,11 @@ class _SolvedRef:
     async def read_file(self, path: str, *, limit: int = 0) -> bytes:
         real = self._view.tree.resolve(path)
         entry = self._view.tree.get(real)
+        if entry is not None and entry.kind in _NO_FILES:
+            raise UsageError(
+                f"read {path}: it is {_NO_FILES[entry.kind]}, and nothing is read from one",
+                hint="make it a file, or remove it",
+            )
         if entry is None or entry.kind != FILE:
             raise NotFound(f"read /{path}: no such file")
         origins = await self._view.origins([real])

@@ -57,6 +57,7 @@ async def build(
     with (
         BuildLog.open(engine.store.root, request, engine.settings.history) as log,
         _allowance(resources) as allowance,
+        engine.store.pins.undisturbed(),
     ):
         limit_store(engine.store, engine.settings, resources.cache_limit)
         async with engine.store.ceiling.watched():

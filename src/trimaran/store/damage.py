@@ -31,13 +31,14 @@ AGAIN = "it is dropped, and fetched or made again when it is wanted"
 class Looked:
     """How much was looked at. `unknown_files`: of steps, whose content nobody had hashed before; now it is known.
 
+    `unlisted`: folders of layers whose list is gone, until a build reads it from a blob: nothing to compare them with.
     `leftovers`: folders that belong to no layer, as a build leaves them that is killed: harmless, swept by any prune.
     """
 
-    __slots__ = ("blobs", "leftovers", "records", "snapshots", "unknown_files")
+    __slots__ = ("blobs", "leftovers", "records", "snapshots", "unknown_files", "unlisted")
 
     def __init__(self) -> None:
-        self.blobs = self.leftovers = self.records = self.snapshots = self.unknown_files = 0
+        self.blobs = self.leftovers = self.records = self.snapshots = self.unknown_files = self.unlisted = 0
 
 
 def statement(database: Database, sql: str, *parameters: object) -> Callable[[], object]:

@@ -32,6 +32,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Folders of killed builds: no damage."""
     unknown_files: int
     """Files of steps that nobody had hashed before: from now on their damage would be seen, too."""
+    unlisted: int
+    """Folders that could be compared with nothing, since the lists of their layers are gone."""
 
     @property
     def left(self) -> int:
@@ -79,6 +81,7 @@ def _report(damages: list[Damage], repair: bool, looked: Looked) -> Report:
         records=looked.records,
         leftovers=looked.leftovers,
         unknown_files=looked.unknown_files,
+        unlisted=looked.unlisted,
     )
 
 

@@ -12,9 +12,21 @@ from trimaran.aio import Cancel
 from trimaran.digest import Digest
 from trimaran.errors import TrimaranError
 from trimaran.linux.paths import open_beneath
-from trimaran.store.committed import open_regular
+from trimaran.store.committed import list_upper, open_regular
 from trimaran.store.damage import AGAIN, Damage, Found, Looked, statement
-from trimaran.store.entries import BLOCK, CHARACTER, FIFO, FILE, FOLDER, HARDLINK, NANOSECONDS, SYMLINK, WHITEOUT, Entry
+from trimaran.store.entries import (
+    BLOCK,
+    CHARACTER,
+    FIFO,
+    FILE,
+    FOLDER,
+    HARDLINK,
+    NANOSECONDS,
+    SYMLINK,
+    WHITEOUT,
+    Entry,
+    EntryList,
+)
 from trimaran.store.layer_lists import LayerLists
 from trimaran.store.layer_rows import LayerId, LayerRows
 from trimaran.store.store import Store
@@ -78,7 +90,8 @@ def _hash(cancel: Cancel, fd: int, digest: Digest) -> str:
 def snapshots(cancel: Cancel, store: Store, looked: Looked) -> Iterator[Found]:
     """Each folder that is trusted against its layer's list; files that nobody hashed yet are, so that they can be."""
     database = store.database
-    rows = database.query("SELECT number, layer, synced, boot FROM snapshots WHERE boot != ''")
+    sql = "SELECT number, layer, synced, boot FROM snapshots WHERE boot != '' ORDER BY number"  # stacks from below
+    rows = database.query(sql)
     lists = LayerLists(database, LayerRows(database))
     for number, layer, synced, boot in rows:
         if not synced and boot != store.snapshots.folders.boot:
@@ -99,6 +112,9 @@ def _folder_cause(cancel: Cancel, store: Store, lists: LayerLists, number: int, 
         return "its folder is gone"
     entries = lists.get(layer)
     if entries is None:
+        entries = _listed(cancel, store, lists, layer, folder)
+    if entries is None:
+        looked.unlisted += 1
         return ""
     own_times = not store.layers.is_rendered(layer)
     hashed: dict[str, Digest] = {}
@@ -112,6 +128,17 @@ def _folder_cause(cancel: Cancel, store: Store, lists: LayerLists, number: int, 
         looked.unknown_files += len(hashed)
         lists.fill(layer, hashed)
     return ""
+
+
+def _listed(cancel: Cancel, store: Store, lists: LayerLists, layer: LayerId, folder: str) -> EntryList | None:
+    """What a process wrote and nobody has listed yet: from now on it is known. None where its stack is not."""
+    below = [lists.get(parent) for parent in store.layers.parents(layer)]
+    if store.layers.is_rendered(layer) or None in below:
+        return None
+    known = [entries for entries in below if entries is not None]
+    entries = list_upper(cancel, folder, known, user_xattrs=store.snapshots.folders.user_xattrs)
+    lists.store(layer, entries)
+    return entries
 
 
 class _Tree:

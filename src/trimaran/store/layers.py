@@ -57,6 +57,8 @@ class Layers:
         self._rows = LayerRows(database)
         self._lists = LayerLists(database, self._rows)
         self._places = LayerPlaces(self._rows, content, snapshots)
+        self.made_here: list[LayerId] = []
+        """What processes of this build made."""
 
     def register_remote(
         self, diff_id: Digest, descriptor: Descriptor, source: Blobs | None, repository: str
@@ -87,7 +89,7 @@ class Layers:
         where it comes from, or by less than all its times, gives its id.
         """
         layer = layer or LayerId(entries.digest)
-        self._pins.pin(f"layer:{layer}")
+        self._use(layer)
         if self._lists.get(layer) is None:  # the one that is kept may date what was made otherwise, as its bytes do
             self._lists.put(layer, entries, only_here=not self._places.row_lives(layer))
         if entries and not self._places.on_disk(layer):
@@ -97,11 +99,12 @@ class Layers:
     async def add_upper(self, folder: str, parents: tuple[LayerId, ...], *, description: str = "") -> LayerId:
         """A layer that a process made: `folder` (a temp folder, overlay-ready) becomes its snapshot, on `parents`."""
         layer = LayerId(f"run-{os.urandom(12).hex()}")
-        self._pins.pin(f"layer:{layer}")
+        self._use(layer)
         reached("layer taken")
         path = await aio.in_thread(self._keep_upper, folder, layer, parents, description)
         self._places.row_written(layer)
         self._places.add_folder(layer, path)
+        self.made_here.append(layer)
         return layer
 
     def _keep_upper(
@@ -120,8 +123,12 @@ class Layers:
         self._pins.pin(f"layer:{layer}")
         if not self._places.any(layer):
             return False
-        self._last_use.bump(LAYER, layer)
+        self._use(layer)
         return True
+
+    def _use(self, layer: LayerId) -> None:
+        self._pins.pin(f"layer:{layer}")
+        self._last_use.bump(LAYER, layer)
 
     def is_here(self, layer: LayerId) -> bool:
         """Whether its bytes are on this machine: nothing has to be fetched to read it."""
@@ -212,7 +219,7 @@ class Layers:
         """The layer as a blob. Made here when it is no blob yet; a remote or pulled one stays as it is, without its
         bytes being fetched, unless `force` asks for another compression than it has. ResultGone.
         """
-        self._pins.pin(f"layer:{layer}")
+        self._use(layer)
         foreign = self._places.foreign_blob(layer)
         if foreign is not None and (not force or kind_of(foreign.descriptor.media_type) == compression.kind):
             return foreign
@@ -262,7 +269,7 @@ class Layers:
 
         Digest, size and diff id are verified. ResultGone when there is neither blob nor source.
         """
-        self._pins.pin(f"layer:{layer}")
+        self._use(layer)
         return await self._once.run(("fetch", layer), lambda: self._fetch(layer, progress, unpack_too=False))
 
     async def _fetch(self, layer: LayerId, progress: Progress | None, *, unpack_too: bool) -> Descriptor:
@@ -309,7 +316,7 @@ class Layers:
 
     async def folder(self, layer: LayerId, *, progress: Progress | None = None) -> str:
         """Path of the layer's snapshot folder, to stack it; unpacked or rendered when it is none yet. ResultGone."""
-        self._pins.pin(f"layer:{layer}")
+        self._use(layer)
         known = self._places.folder(layer)
         if known is not None:
             return known

@@ -9,8 +9,11 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from trimaran.aio import Cancel
+from trimaran.errors import Conflict
 from trimaran.store.locks import release, try_lock
 from trimaran.store.removal import remove_tree
 
@@ -41,6 +44,21 @@ class Pins:
             self._live_file()
             self._count += 1
             return os.path.join(self._root, "temp", self._name, f"{kind}-{self._count}")
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """What fails because somebody removed this process's temp folder, or something in it, says so: Conflict."""
+        try:
+            yield
+        except Exception as error:
+            folder = os.path.join(self._root, "temp", self._name)
+            lost = isinstance(error, FileNotFoundError) and os.fsdecode(error.filename or "").startswith(f"{folder}/")
+            if not lost and os.path.isdir(folder):
+                raise
+            raise Conflict(
+                f"use temporary files in {folder}: somebody removed them while they were used",
+                hint="build again; what killed builds leave is swept by the next command, by itself",
+            ) from error
 
     def _live_file(self) -> int:
         if self._fd is None:

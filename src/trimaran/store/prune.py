@@ -52,9 +52,7 @@ def candidates(records: Sequence[UsageRecord], options: PruneOptions, *, now: in
         for record in records
         if not record.in_use
         and (options.all or not (record.shared or record.type == INTERNAL))
-        and not (
-            options.keep_duration and now - min(now, max(record.last_used, record.created)) < options.keep_duration
-        )
+        and not (options.keep_duration and _age(record, now) < options.keep_duration)
         and (not wanted or any(all(holds(record) for holds in given) for given in wanted))
     ]
     return _least_used_first(fitting)
@@ -107,7 +105,7 @@ def _least_used_first(records: Iterable[UsageRecord]) -> list[UsageRecord]:
 
 def _age(record: UsageRecord, now: int) -> int:
     """Never negative: a time in the future is of a clock that went wrong."""
-    return now - min(now, max(record.last_used, record.created))
+    return now - min(now, _last(record))
 
 
 def _last(record: UsageRecord) -> int:

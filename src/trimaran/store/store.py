@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -49,6 +50,7 @@ class Store:
         self.records = Records(root, database, self.last_use)
         self.images = Images(database, self.content)
         self.stat_cache = StatCache(database)
+        self._opened = time.monotonic()
         self._sweeper: threading.Thread | None = None
         self._stop = Cancel()
 
@@ -74,7 +76,14 @@ class Store:
     async def sync(self) -> None:
         """Make durable what this build left: called once, before success is reported. One syncfs, if any is needed."""
         await self.layers.flush()
-        await aio.in_thread(self._sync)
+        syncing = aio.in_thread(self._sync)
+        if self.layers.made_here:
+            from trimaran.store.hashing import hash_meanwhile
+
+            await hash_meanwhile(self.layers, self.layers.made_here, syncing, since=self._opened)
+            await self.layers.flush()
+        else:
+            await syncing
 
     def _sync(self, cancel: Cancel) -> None:
         cancel.check()
