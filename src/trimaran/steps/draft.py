@@ -49,8 +49,11 @@ class Draft:
             names.update(n for n in self._base.children(path) if self.get(_join(path, n)) is not None)
         return sorted(names)
 
-    def resolve(self, path: str, *, follow_last: bool = True) -> str:
-        """`path` with every symlink followed inside the root; parts that don't exist are kept as they are."""
+    def resolve(self, path: str, *, follow_last: bool = True, root: str = "") -> str:
+        """`path` with every symlink followed inside the root; parts that don't exist are kept as they are.
+
+        With `root`, a folder, that is what `/` and the end of all `..` mean; the result begins with it.
+        """
         todo = [part for part in reversed(path.split("/")) if part not in ("", ".")]
         done: list[str] = []
         links = 0
@@ -60,8 +63,7 @@ class Draft:
                 if done:
                     done.pop()
                 continue
-            here = "/".join([*done, part])
-            entry = self.get(here)
+            entry = self.get(_join(root, "/".join([*done, part])))
             if entry is None or entry.kind != SYMLINK or (not todo and not follow_last):
                 done.append(part)
                 continue
@@ -71,7 +73,7 @@ class Draft:
             if entry.target.startswith("/"):
                 done = []
             todo.extend(p for p in reversed(entry.target.split("/")) if p not in ("", "."))
-        return "/".join(done)
+        return _join(root, "/".join(done)) if done else root
 
     def put(self, entry: Entry, origin: Origin | None = None) -> None:
         """Add or replace what is at `entry.path`; a folder over a folder only changes the folder itself."""
@@ -93,9 +95,11 @@ class Draft:
 
     def remove(self, path: str) -> None:
         """Take away `path` and all below it."""
-        below = path + "/"
-        for known in [p for p in self.entries if p.startswith(below)]:
-            del self.entries[known]
+        pending = [_join(path, name) for name in self._children.pop(path, ())]
+        while pending:
+            known = pending.pop()
+            pending.extend(_join(known, name) for name in self._children.pop(known, ()))
+            self.entries.pop(known, None)
             self.origins.pop(known, None)
         self.origins.pop(path, None)
         if self._base.get(path) is not None:
@@ -129,9 +133,15 @@ class Draft:
         return EntryList.of([*made, *parents]) if parents else made
 
     def _set(self, entry: Entry) -> None:
-        self.entries[entry.path] = entry
-        parent, _, name = entry.path.rpartition("/")
-        self._children.setdefault(parent, set()).add(name)
+        path = entry.path
+        self.entries[path] = entry
+        while path:
+            parent, _, name = path.rpartition("/")
+            names = self._children.setdefault(parent, set())
+            if name in names:
+                return
+            names.add(name)
+            path = parent
 
 
 def _join(folder: str, name: str) -> str:

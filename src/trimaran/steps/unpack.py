@@ -34,18 +34,21 @@ class Unpacked(msgspec.Struct, frozen=True):
     def place(self, draft: Draft, destination: str, *, owner: tuple[int, int] | None, now: int) -> None:
         """Everything below `destination`; folders that are there keep their metadata where the archive is silent.
 
-        Folders that the archive only names as part of a path are made as of root's, with the mtime `now` (ns).
+        Links that are on the way already are followed as if `destination` were the root, as BuildKit does. Folders that
+        the archive only names as part of a path are made as of root's, with the mtime `now` (ns).
         """
         for entry in self.entries:
             if entry.kind == WHITEOUT or not entry.path:
                 continue
-            path = draft.resolve(f"{destination}/{entry.path}", follow_last=False)
+            path = draft.resolve(entry.path, follow_last=False, root=destination)
             present = draft.get(path)
             if present is not None and (present.kind == FOLDER) != (entry.kind == FOLDER):
                 draft.remove(path)
             draft.make_folders(path.rpartition("/")[0], mode=NEW_FOLDER_MODE, uid=0, gid=0, mtime=now)
             uid, gid = owner or (entry.uid, entry.gid)
-            target = f"{destination}/{entry.target}".lstrip("/") if entry.kind == HARDLINK else entry.target
+            target = entry.target
+            if entry.kind == HARDLINK:
+                target = draft.resolve(target, follow_last=False, root=destination)
             origin = FolderFile(self.folder, entry.path) if entry.kind == FILE else None
             draft.put(msgspec.structs.replace(entry, path=path, uid=uid, gid=gid, target=target), origin)
 
