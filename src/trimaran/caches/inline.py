@@ -13,7 +13,7 @@ from trimaran.oci import documents
 
 def with_records(image_config: bytes, config: configs.CacheConfig) -> bytes:
     """The image config with the cache's records; each result names the layer of the image that is its topmost."""
-    value = documents.check(image_config, "image config")
+    value = documents.check(image_config, "image config", limit=documents.CONFIG_LIMIT)
     records = tuple(
         msgspec.structs.replace(
             record,

@@ -25,7 +25,7 @@ class ExportLayer(msgspec.Struct, frozen=True, kw_only=True):
 
 def complete_config(raw: bytes, layers: tuple[ExportLayer, ...], *, epoch: int | None = None) -> bytes:
     """The config document. `epoch` (seconds): no time of history or config is later, base entries keep theirs."""
-    config = documents.check(raw, "image config")
+    config = documents.check(raw, "image config", limit=documents.CONFIG_LIMIT)
     history = _history(config.get("history"), layers, epoch)
     diff_ids = [str(layer.diff_id) for layer in layers]
     config["rootfs"] = {"type": "layers", "diff_ids": diff_ids or None}

@@ -226,7 +226,7 @@ def _descriptor(answer: str) -> Descriptor:
 
 def _platform_of(config: bytes) -> Platform | None:
     try:
-        fields = documents.check(config, "image config")
+        fields = documents.check(config, "image config", limit=documents.CONFIG_LIMIT)
     except TrimaranError:
         return None
     system, architecture = fields.get("os"), fields.get("architecture")
@@ -236,7 +236,7 @@ def _platform_of(config: bytes) -> Platform | None:
 
 
 def _diff_ids(config: bytes, manifest: Manifest, pinned: Pinned) -> tuple[Digest, ...]:
-    rootfs = documents.check(config, "image config").get("rootfs")
+    rootfs = documents.check(config, "image config", limit=documents.CONFIG_LIMIT).get("rootfs")
     listed = rootfs.get("diff_ids") if isinstance(rootfs, dict) else None
     diff_ids = tuple(Digest.parse(text) for text in listed or () if isinstance(text, str))
     if len(diff_ids) != len(manifest.layers):
