@@ -16,8 +16,8 @@ from trimaran.store.entries import (
     WHITEOUT,
     Entry,
     EntryList,
-    links_first,
 )
+from trimaran.store.entry_law import links_first
 
 NAMES = ["a", "b", "a.b", "a-b", "ä", "\udcff", "x" * 120, "c\nd", "e f", "…"]
 OWNERS = st.sampled_from([0, 1000, 65534, 2_097_152])

@@ -7,7 +7,8 @@ from hypothesis import given
 
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, Unsupported
-from trimaran.store.entries import FILE, FOLDER, HARDLINK, SYMLINK, WHITEOUT, Entry, EntryList, links_first, order
+from trimaran.store.entries import FILE, FOLDER, HARDLINK, SYMLINK, WHITEOUT, Entry, EntryList, order
+from trimaran.store.entry_law import links_first
 
 ONE = Digest.of(b"one")
 
@@ -133,3 +134,30 @@ def test_children_reach_every_path_and_every_implied_folder(made):
         reached |= {f"{folder}/{name}" if folder else name for name in names}
     assert {e.path for e in listed} | set(listed.opaque) | {""} <= reached
     assert all(folder in reached for folder in listed.children)
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 999, 1000, 1001, 70_000])
+def test_the_digest_is_of_one_document_however_it_is_fed(count):
+    """Stores keep layers by it."""
+    entries = EntryList(tuple(file(f"f{number:05}", mtime=number * 10**9) for number in range(count)))
+    rows = [
+        (e.path, e.kind, e.mode, e.uid, e.gid, e.mtime // 10**9, e.size, "", 0, 0, (), str(e.digest)) for e in entries
+    ]
+    assert entries.digest == Digest.of(msgspec.msgpack.encode(("trimaran.layer.1", (), rows)))
+
+
+def test_the_digest_of_names_that_are_no_text():
+    odd = "caf\udce9"
+    entries = EntryList.of([Entry("d", FOLDER), file("d/b"), file(f"d/{odd}")], [])
+    rows = [list(msgspec.structs.astuple(e)) for e in entries]
+    rows[2][0] = "\0d/caf\xe9"
+    for row in rows:
+        row[11] = str(row[11])
+    assert entries.digest == Digest.of(msgspec.msgpack.encode(("trimaran.layer.1", (), rows)))
+
+
+@given(entry_lists(opaque=True))
+def test_folders_are_those_of_the_index(made):
+    entries, _ = made
+    assert entries.folders() == {path for path, names in entries.children.items() if names}
+    assert entries.root == entries.get("")

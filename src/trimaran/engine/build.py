@@ -40,7 +40,7 @@ from trimaran.store.rootfs import Rootfs
 
 if TYPE_CHECKING:
     from trimaran.exporters.load import DockerDaemon
-    from trimaran.steps.allowance import Allowance
+    from trimaran.steps.limiting import Limiting
 
 
 async def build(
@@ -56,12 +56,12 @@ async def build(
     resources = request.resources
     with (
         BuildLog.open(engine.store.root, request, engine.settings.history) as log,
-        _allowance(resources) as allowance,
+        _limiting(resources) as limiting,
         engine.store.pins.undisturbed(),
     ):
         limit_store(engine.store, engine.settings, resources.cache_limit)
         async with engine.store.ceiling.watched():
-            return await _run(request, engine, frontends, log, log.before(sink), docker, client or Client(), allowance)
+            return await _run(request, engine, frontends, log, log.before(sink), docker, client or Client(), limiting)
 
 
 async def _run(
@@ -72,12 +72,12 @@ async def _run(
     tell: Sink,
     docker: DockerDaemon | None,
     client: Client,
-    allowance: Allowance | None,
+    limiting: Limiting | None,
 ) -> BuildOutcome:
     now = time.time_ns()
     lock = Lock(request.lock)
     resolver = _resolver(request, engine, lock)
-    context = _step_context(request, engine, resolver, lock, now, client, allowance)
+    context = _step_context(request, engine, resolver, lock, now, client, limiting)
     caches = BuildCaches(request, engine, context, tell)
     solver = Solver(
         make_step=lambda vertex: make_step(vertex, context),
@@ -106,12 +106,12 @@ async def _run(
     return outcome
 
 
-def _allowance(resources: Resources) -> AbstractContextManager[Allowance | None]:
+def _limiting(resources: Resources) -> AbstractContextManager[Limiting | None]:
     if resources.limits is None and resources.build_limits is None:
         return nullcontext()
-    from trimaran.steps.allowance import Allowance
+    from trimaran.steps.limiting import Limiting
 
-    return Allowance(resources.limits, resources.build_limits)
+    return Limiting(resources.limits, resources.build_limits)
 
 
 def _require_codecs(request: BuildRequest) -> None:
@@ -205,7 +205,7 @@ def _step_context(
     lock: Lock,
     now: int,
     client: Client,
-    allowance: Allowance | None,
+    limiting: Limiting | None,
 ) -> StepContext:
     folders = _Folders(dict(request.folders))
     return StepContext(
@@ -222,7 +222,7 @@ def _step_context(
         ),
         sandbox=lambda: engine.sandbox(request.entitlements),
         slots=request.resources.jobs or engine.slots,
-        allowance=allowance,
+        limiting=limiting,
         now=now,
         host=engine.host,
         client=client,

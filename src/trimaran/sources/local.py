@@ -23,7 +23,7 @@ from trimaran.sources.given import ContextMode
 from trimaran.sources.wanted import Wanted
 from trimaran.spelling import nearest
 from trimaran.store.entries import FILE, FOLDER, HARDLINK, Entry, EntryList, Origin
-from trimaran.store.folder import Folder, FolderFile, StatKey
+from trimaran.store.folder import Folder, FolderFiles, StatKey
 from trimaran.store.stat_cache import StatCache, hash_folder_files
 from trimaran.store.tree import Tree
 
@@ -53,11 +53,14 @@ class LocalRoot:
         self._known: dict[str, str] = {}
 
     async def digests(self, paths: Collection[str]) -> Mapping[str, str]:
+        """Of more than `paths` when others were asked for before: a copy would be large."""
         missing = [path for path in paths if path not in self._known]
         if missing:
             found = await aio.in_thread(hash_folder_files, self._folder, missing, self._stat_cache, self._stats)
             self._known.update(found)
-        return {path: self._known[path] for path in paths}
+            if len(self._known) >= len(self._stats):
+                self._stats = {}  # of no use any more, and of many files large
+        return self._known
 
     def why_missing(self, path: str) -> str:
         """A hint for a path that is not listed: which ignore pattern took it away, or what it was meant to be."""
@@ -84,7 +87,7 @@ class LocalRoot:
             os.close(fd)
 
     async def origins(self, paths: Collection[str]) -> Mapping[str, Origin]:
-        return {path: FolderFile(self._folder, path) for path in paths}
+        return FolderFiles(self._folder, paths)
 
 
 class Scanned(msgspec.Struct, frozen=True):

@@ -17,7 +17,7 @@ from trimaran.store.store import Store
 
 if TYPE_CHECKING:
     from trimaran.executor.sandbox import Sandbox
-    from trimaran.steps.allowance import Allowance
+    from trimaran.steps.limiting import Limiting
     from trimaran.store.views import View
 
 
@@ -31,7 +31,7 @@ class StepContext:
         sources: Mapping[str, Source],
         sandbox: Callable[[], Sandbox],
         slots: int,
-        allowance: Allowance | None = None,
+        limiting: Limiting | None = None,
         now: int,
         host: Platform,
         client: Client,
@@ -42,7 +42,7 @@ class StepContext:
         self._sandbox: Sandbox | None = None
         self._told = False
         self.slots = asyncio.Semaphore(slots)
-        self._allowance = allowance
+        self._limiting = limiting
         self.now = now
         self.host = host
         self.secrets = client.secrets
@@ -59,16 +59,16 @@ class StepContext:
         return self._sandbox
 
     @property
-    def allowance(self) -> Allowance:
-        if self._allowance is None:
-            from trimaran.steps.allowance import Allowance
+    def limiting(self) -> Limiting:
+        if self._limiting is None:
+            from trimaran.steps.limiting import Limiting
 
-            self._allowance = Allowance(None, None)
-        return self._allowance
+            self._limiting = Limiting(None, None)
+        return self._limiting
 
     def notices(self) -> tuple[str, ...]:
         """What a build says once of how its steps run here: in what, on what, without which limits asked for."""
-        limits, self.allowance.notice = self.allowance.notice, ""
+        limits, self.limiting.notice = self.limiting.notice, ""
         if self._told:
             return (limits,) if limits else ()
         self._told = True

@@ -103,16 +103,16 @@ class Copier:
 
     def _place(self, entry: Entry, path: str, first_names: dict[tuple[int, str], str]) -> None:
         """A non-folder; hard links stay links when their first name was copied before."""
-        changed = self._changed(entry, path)
         if entry.kind != FILE:
-            self._draft.put(changed)
+            self._draft.put(self._changed(entry, path))
             return
-        first = first_names.setdefault(self._tree.inode(entry.path), path)
-        if first != path:
-            self._draft.put(msgspec.structs.replace(changed, kind=HARDLINK, target=first, size=0, digest=""))
-            return
-        digest = self._contents[entry.path]
-        self._draft.put(msgspec.structs.replace(changed, digest=digest), self._origins[entry.path])
+        if self._tree.has_links:
+            first = first_names.setdefault(self._tree.inode(entry.path), path)
+            if first != path:
+                changed = self._changed(entry, path)
+                self._draft.put(msgspec.structs.replace(changed, kind=HARDLINK, target=first, size=0, digest=""))
+                return
+        self._draft.put(self._changed(entry, path, self._contents[entry.path]), self._origins[entry.path])
 
     def _put_folder(self, entry: Entry, path: str) -> None:
         present = self._draft.get(path)
@@ -131,14 +131,16 @@ class Copier:
         change = self._placement.mode
         return NEW_FOLDER_MODE if change is None or change.octal < 0 else change.octal & NEW_FOLDER_MODE
 
-    def _changed(self, entry: Entry, path: str) -> Entry:
+    def _changed(self, entry: Entry, path: str, digest: str = "") -> Entry:
         placement = self._placement
         uid, gid = placement.owner if placement.owner is not None else (entry.uid, entry.gid)
         mode = entry.mode
         if placement.mode is not None and entry.kind != SYMLINK:
             mode = placement.mode.apply(mode, folder=entry.kind == FOLDER)
         mtime = entry.mtime if placement.timestamp < 0 else placement.timestamp
-        return msgspec.structs.replace(entry, path=path, uid=uid, gid=gid, mode=mode, mtime=mtime)
+        return msgspec.structs.replace(
+            entry, path=path, uid=uid, gid=gid, mode=mode, mtime=mtime, digest=digest or entry.digest
+        )
 
     def _make_folders(self, path: str) -> None:
         uid, gid = self._placement.owner or (0, 0)

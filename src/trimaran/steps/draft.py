@@ -22,7 +22,8 @@ class Draft:
         self._base = base
         self.entries: dict[str, Entry] = {}
         self.origins: dict[str, Origin] = {}
-        self._children: dict[str, set[str]] = {}
+        self._children: dict[str, set[str]] | None = None
+        """Made when somebody asks: few do, and of many files it is large."""
 
     def get(self, path: str) -> Entry | None:
         """The entry at `path` itself, symlinks not followed; None when there is none."""
@@ -43,7 +44,7 @@ class Draft:
 
     def children(self, path: str) -> list[str]:
         """Names in a folder, sorted."""
-        own = self._children.get(path, set())
+        own = self._index().get(path, set())
         names = {name for name in own if self.get(_join(path, name)) is not None}
         if self._base.is_folder(path) and self.is_folder(path):
             names.update(n for n in self._base.children(path) if self.get(_join(path, n)) is not None)
@@ -95,10 +96,11 @@ class Draft:
 
     def remove(self, path: str) -> None:
         """Take away `path` and all below it."""
-        pending = [_join(path, name) for name in self._children.pop(path, ())]
+        children = self._index()
+        pending = [_join(path, name) for name in children.pop(path, ())]
         while pending:
             known = pending.pop()
-            pending.extend(_join(known, name) for name in self._children.pop(known, ()))
+            pending.extend(_join(known, name) for name in children.pop(known, ()))
             self.entries.pop(known, None)
             self.origins.pop(known, None)
         self.origins.pop(path, None)
@@ -123,7 +125,6 @@ class Draft:
         other = Draft(self._base)
         other.entries = dict(self.entries)
         other.origins = dict(self.origins)
-        other._children = {folder: set(names) for folder, names in self._children.items()}
         return other
 
     def finish(self) -> EntryList:
@@ -133,15 +134,27 @@ class Draft:
         return EntryList.of([*made, *parents]) if parents else made
 
     def _set(self, entry: Entry) -> None:
-        path = entry.path
-        self.entries[path] = entry
-        while path:
-            parent, _, name = path.rpartition("/")
-            names = self._children.setdefault(parent, set())
-            if name in names:
-                return
-            names.add(name)
-            path = parent
+        self.entries[entry.path] = entry
+        if self._children is not None:
+            _add_name(self._children, entry.path)
+
+    def _index(self) -> dict[str, set[str]]:
+        """Folder → names in it that changed, and of folders on the way to them."""
+        if self._children is None:
+            self._children = {}
+            for path in self.entries:
+                _add_name(self._children, path)
+        return self._children
+
+
+def _add_name(children: dict[str, set[str]], path: str) -> None:
+    while path:
+        parent, _, name = path.rpartition("/")
+        names = children.setdefault(parent, set())
+        if name in names:
+            return
+        names.add(name)
+        path = parent
 
 
 def _join(folder: str, name: str) -> str:

@@ -170,7 +170,7 @@ class ExecStep:
     def spec(self, identity: Identity, mounts: tuple[SpecMount, ...] = (), variables: tuple[str, ...] = ()) -> ExecSpec:
         """The process for the runtime: the op's own words, the secrets it has as `variables`, and nothing of ours."""
         op, meta = self._op, self._op.meta
-        limits, within = self._context.allowance.of_step(meta.cgroup_parent)
+        limits, within = self._context.limiting.of_step(meta.cgroup_parent)
         return ExecSpec(
             args=meta.args,
             environment=(*self._with_home(identity), *variables),
@@ -221,7 +221,7 @@ class ExecStep:
         message = f'process "{words}" did not complete successfully: exit code: {exit_status.code}'
         hint = ""
         if exit_status.oom:
-            told, hint = self._context.allowance.explain(exit_status)
+            told, hint = self._context.limiting.explain(exit_status)
             message += f": {told}"
         elif exit_status.code == 139 and self.execution == "emulated":
             hint = f"it crashed under emulation of {self._platform}: cross-compile with FROM --platform=$BUILDPLATFORM"

@@ -7,15 +7,18 @@ be left out (*implied*): a layer says nothing about the metadata of a folder it 
 
 from __future__ import annotations
 
+import struct
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from hashlib import sha256
+from itertools import chain
+from typing import Any, Protocol
 
 import msgspec
 
 from trimaran.digest import Digest
-from trimaran.errors import Corrupt, Unsupported
+from trimaran.errors import Corrupt
 
 FILE = "file"
 FOLDER = "dir"
@@ -33,6 +36,8 @@ ROOT_MODE = 0o755
 """Mode of a folder that no layer lists (owner 0:0, time 0)."""
 
 
+_PIECE = 1000
+"""Entries that are encoded at once."""
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=str)  # a Digest is a str, which msgspec wants said
 
 
@@ -114,29 +119,9 @@ class EntryList:
         What has no meaning is dropped (a whiteout's and symlink's mode, times of a whiteout); a hard link gets the
         metadata of its file, which must be listed before it (`links_first` sees to that).
         """
-        ordered = sorted(entries, key=lambda entry: order(entry.path))
-        files: dict[str, Entry] = {}
-        result = []
-        previous = None
-        for entry in ordered:
-            if previous is not None:
-                _check_neighbours(previous, entry)
-            _check_path(entry.path)
-            if entry.kind == FILE:
-                files[entry.path] = entry
-            else:
-                entry = _normal(entry, files)  # noqa: PLW2901 - the normal form is the entry from here on
-            result.append(entry)
-            previous = entry
-        hiding = sorted(set(opaque), key=order)
-        for path in hiding:
-            _check_path(path)
-        made = cls(tuple(result), tuple(hiding))
-        for path in hiding:
-            found = made.get(path)
-            if found is not None and found.kind != FOLDER:
-                raise Corrupt(f"list layer: {path!r} is opaque but no folder")
-        return made
+        from trimaran.store.entry_law import checked
+
+        return cls(*checked(entries, opaque))
 
     @classmethod
     def walked(cls, entries: Sequence[Entry]) -> EntryList:
@@ -159,21 +144,34 @@ class EntryList:
 
     def digest_of(self, *, times: bool = True, made: int = -1) -> Digest:
         """With `made` (ns) the time of entries that have just that, since making them dated them, does not count."""
-        rows = []
-        for e in self.entries:
-            if e.kind == FILE and not e.digest:
-                raise ValueError(f"{e.path!r} has no content digest yet")
-            mtime = e.mtime // NANOSECONDS if times and e.mtime != made else 0
-            rows.append(
-                (e.path, e.kind, e.mode, e.uid, e.gid, mtime, e.size, e.target, e.major, e.minor, e.xattrs, e.digest)
-            )
-        head = "trimaran.layer.1" if times else "trimaran.content.1"
-        try:
-            data = _ENCODER.encode((head, self.opaque, rows))
-        except UnicodeEncodeError:
-            escaped = [(_escape(r[0]), *r[1:7], _escape(r[7]), *r[8:10], _escape_names(r[10]), r[11]) for r in rows]
-            data = _ENCODER.encode((head, [_escape(path) for path in self.opaque], escaped))
-        return Digest.of(data)
+        hasher = sha256(b"\x93")  # an array of three, the last one written in pieces
+        hasher.update(_ENCODER.encode("trimaran.layer.1" if times else "trimaran.content.1"))
+        hasher.update(_ENCODER.encode([_escape(path) for path in self.opaque]))
+        hasher.update(_array_head(len(self.entries)))
+        for start in range(0, len(self.entries), _PIECE):
+            rows = []
+            for e in self.entries[start : start + _PIECE]:
+                if e.kind == FILE and not e.digest:
+                    raise ValueError(f"{e.path!r} has no content digest yet")
+                mtime = e.mtime // NANOSECONDS if times and e.mtime != made else 0
+                rows.append(
+                    (
+                        e.path,
+                        e.kind,
+                        e.mode,
+                        e.uid,
+                        e.gid,
+                        mtime,
+                        e.size,
+                        e.target,
+                        e.major,
+                        e.minor,
+                        e.xattrs,
+                        e.digest,
+                    )
+                )
+            hasher.update(memoryview(_encoded(rows))[len(_array_head(len(rows))) :])
+        return Digest.of_hash(hasher)
 
     def encode(self) -> bytes:
         """Compact bytes for the database: `decode` gives the same list back."""
@@ -203,6 +201,19 @@ class EntryList:
         if self._by_path is None:
             self._by_path = {entry.path: entry for entry in self.entries}
         return self._by_path.get(path)
+
+    @property
+    def root(self) -> Entry | None:
+        """What it lists at "", which is the first in tree order: no index is made for this."""
+        return self.entries[0] if self.entries and not self.entries[0].path else None
+
+    def folders(self) -> set[str]:
+        """Every folder in which it lists something, and those above, however they come to be."""
+        found: set[str] = set()
+        for path in chain((entry.path for entry in self.entries), self.opaque):
+            while path and (path := path.rpartition("/")[0]) not in found:
+                found.add(path)
+        return found
 
     @property
     def children(self) -> Mapping[str, list[str]]:
@@ -281,29 +292,20 @@ class EntryList:
 EMPTY = EntryList(())
 
 
-def links_first(entries: Iterable[Entry]) -> list[Entry]:
-    """Make the first name (in tree order) of every hard-linked file the FILE entry and the others links to it.
+def _encoded(rows: list[tuple[Any, ...]]) -> bytes:
+    try:
+        return _ENCODER.encode(rows)
+    except UnicodeEncodeError:
+        return _ENCODER.encode(
+            [(_escape(r[0]), *r[1:7], _escape(r[7]), *r[8:10], _escape_names(r[10]), r[11]) for r in rows]
+        )
 
-    Hard links among `entries` may name any FILE entry, whatever the order. A link to nothing is Corrupt.
-    """
-    listed = list(entries)
-    by_path = {entry.path: entry for entry in listed}
-    names: dict[str, list[str]] = {}
-    for entry in listed:
-        if entry.kind == HARDLINK:
-            file = by_path.get(entry.target)
-            if file is None or file.kind != FILE:
-                raise Corrupt(
-                    f"list layer: hard link {entry.path!r} to {entry.target!r}, which is no file of this layer"
-                )
-            names.setdefault(entry.target, [entry.target]).append(entry.path)
-    for target, group in names.items():
-        file = by_path[target]
-        first = min(group, key=order)
-        for name in group:
-            by_path[name] = msgspec.structs.replace(file, path=name, kind=HARDLINK, target=first, size=0, digest="")
-        by_path[first] = msgspec.structs.replace(file, path=first)
-    return list(by_path.values())
+
+def _array_head(count: int) -> bytes:
+    """How msgpack begins an array (its specification, "Array format family")."""
+    if count < 16:
+        return bytes([0x90 | count])
+    return struct.pack(">BH", 0xDC, count) if count < 1 << 16 else struct.pack(">BI", 0xDD, count)
 
 
 def _order(entry: Entry) -> bytes:
@@ -319,51 +321,6 @@ def _is_complete(entries: Iterable[Entry]) -> bool:
         if entry.kind == FOLDER:
             folders.add(path)
     return True
-
-
-def _check_path(path: str) -> None:
-    if not path:
-        return
-    framed = f"/{path}/"
-    if "//" in framed or "/./" in framed or "/../" in framed or "\0" in framed:
-        raise Corrupt(f"list layer: {path!r} is no clean relative path")
-    if "/.wh." in framed:
-        raise Unsupported(
-            f"list layer: {path!r}: names that begin with .wh. mean deletions in an image layer",
-            hint="rename the file, or leave it out",
-        )
-
-
-def _check_neighbours(before: Entry, entry: Entry) -> None:
-    if before.path == entry.path:
-        raise Corrupt(f"list layer: {entry.path!r} is listed twice")
-    if before.kind != FOLDER and entry.path.startswith(before.path + "/"):
-        raise Corrupt(f"list layer: {entry.path!r} is below {before.path!r}, which is no folder")
-
-
-def _normal(entry: Entry, files: Mapping[str, Entry]) -> Entry:
-    if not entry.path and entry.kind != FOLDER:
-        raise Corrupt(f"list layer: the root is a {entry.kind}, no folder")
-    if entry.kind == FOLDER:
-        return entry
-    if entry.kind == WHITEOUT:
-        return Entry(entry.path, WHITEOUT)
-    if entry.kind == SYMLINK:
-        if not entry.target:
-            raise Corrupt(f"list layer: symlink {entry.path!r} has no target")
-        return entry if entry.mode == 0o777 else msgspec.structs.replace(entry, mode=0o777)
-    if entry.kind == HARDLINK:
-        file = files.get(entry.target)
-        if file is None:
-            raise Corrupt(
-                f"list layer: hard link {entry.path!r} to {entry.target!r}, which is no file listed before it"
-            )
-        return msgspec.structs.replace(file, path=entry.path, kind=HARDLINK, target=entry.target, size=0, digest="")
-    if entry.kind == CHARACTER and not entry.major and not entry.minor:
-        raise Corrupt(f"list layer: {entry.path!r} is the device 0:0, which means a deletion to overlayfs")
-    if entry.kind not in {CHARACTER, BLOCK, FIFO}:
-        raise Corrupt(f"list layer: {entry.path!r} is of unknown kind {entry.kind!r}")
-    return entry
 
 
 def _escape(text: str) -> str:

@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from hashlib import sha256
 from typing import Self
 
@@ -166,7 +166,7 @@ class Folder:
         return _Scan(self._fd, cancel, wanted, stats, owner, all_capabilities=all_capabilities).run(start)
 
 
-class FolderFile(msgspec.Struct, frozen=True, eq=False):
+class FolderFile(msgspec.Struct, frozen=True, eq=False, gc=False):
     """Origin: a file of an opened folder."""
 
     folder: Folder
@@ -174,6 +174,25 @@ class FolderFile(msgspec.Struct, frozen=True, eq=False):
 
     def open(self) -> int:
         return self.folder.open(self.path)
+
+
+class FolderFiles(Mapping[str, Origin]):
+    """Origins of these files of an opened folder, each made when it is asked for: of many they would be large."""
+
+    __slots__ = ("_folder", "_paths")
+
+    def __init__(self, folder: Folder, paths: Collection[str]) -> None:
+        self._folder = folder
+        self._paths = paths
+
+    def __getitem__(self, path: str) -> Origin:
+        return FolderFile(self._folder, path)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 class Inline(msgspec.Struct, frozen=True):
@@ -241,7 +260,7 @@ _Item = tuple[Entry, os.stat_result, Verdict]
 
 
 class _Scan:
-    __slots__ = ("_ask", "_cancel", "_files", "_found", "_owner", "_root", "_stats", "_wanted")
+    __slots__ = ("_ask", "_cancel", "_device", "_files", "_found", "_owner", "_root", "_stats", "_wanted")
 
     def __init__(
         self,
@@ -261,6 +280,7 @@ class _Scan:
         self._ask = 0o177777 if all_capabilities else 0o111
         self._files: dict[tuple[int, int], Entry] = {}
         self._found: list[Entry] = []
+        self._device = -1
 
     def run(self, start: str) -> list[Entry]:
         first = self._start(start) if start else self._folder("")
@@ -296,8 +316,15 @@ class _Scan:
                         first, path=entry.path, kind=HARDLINK, target=first.path, size=0, digest=""
                     )
             if self._stats is not None and entry.kind == FILE:
-                self._stats[entry.path] = _stat_key(status)
+                self._stats[entry.path] = self._stat_key(entry, status)
         self._found.append(entry)
+
+    def _stat_key(self, entry: Entry, status: os.stat_result) -> StatKey:
+        """Of many files, so numbers that are equal are one object."""
+        mtime, ctime = entry.mtime, status.st_ctime_ns
+        if status.st_dev != self._device:
+            self._device = status.st_dev
+        return StatKey(self._device, status.st_ino, entry.size, mtime, mtime if ctime == mtime else ctime)
 
     def _start(self, path: str) -> Iterator[_Item]:
         above, _, name = path.rpartition("/")

@@ -126,7 +126,7 @@ def folder_size(entries: EntryList) -> int:
 def render_folder(
     cancel: Cancel, entries: EntryList, open_file: Callable[[str], int], folder: str, *, user_xattrs: bool
 ) -> Mapping[str, Digest]:
-    """List and files → overlay-ready folder; the content digests of its files."""
+    """List and files → overlay-ready folder; the content digests the list did not have yet."""
 
     def open_entry(entry: Entry) -> int:
         return open_file(entry.path)

@@ -63,7 +63,7 @@ class ContextChanged(Conflict):
 
 
 class Rendered(msgspec.Struct, frozen=True):
-    """A layer's tar that was written: `digests` of every file's content."""
+    """A layer's tar that was written: `digests` of the files whose content's digest the list did not have."""
 
     diff_id: Digest
     size: int
@@ -71,7 +71,10 @@ class Rendered(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """A snapshot that was written; `skipped` names devices and xattrs this account may not make (see nodes.py)."""
+    """A snapshot that was written; `digests` as of a tar.
+
+    `skipped` names devices and xattrs this account may not make (see nodes.py).
+    """
 
     digests: dict[str, Digest]
     skipped: tuple[str, ...] = ()
@@ -94,13 +97,17 @@ def write_layer(cancel: Cancel, entries: EntryList, open_file: OpenFile, write: 
             cancel.check()
             archive.add_encoded(_block(entry), entry.size if entry.kind == FILE else 0)
             if entry.kind == FILE:
-                digests[entry.path] = _copy(cancel, entry, open_file, archive.write)
+                digest = _copy(cancel, entry, open_file, archive.write)
+                if not entry.digest:
+                    digests[entry.path] = digest
         archive.close()
     return Rendered(Digest("sha256:" + hasher.hexdigest()), archive.offset, digests)
 
 
 def fill_digests(entries: EntryList, digests: dict[str, Digest]) -> EntryList:
     """The list with the content digests that a rendering found."""
+    if not digests:
+        return entries
     return EntryList(
         tuple(
             msgspec.structs.replace(entry, digest=digests[entry.path])
@@ -190,7 +197,9 @@ def write_snapshot(
             folder = folders.enter(above)
             if entry.kind == FILE:
                 fd = nodes.create(folder, name)
-                digests[entry.path] = _fill(cancel, nodes, fd, entry, open_file)
+                digest = _fill(cancel, nodes, fd, entry, open_file)
+                if not entry.digest:
+                    digests[entry.path] = digest
             elif entry.kind == HARDLINK:
                 _link(nodes, root, entry.target, folder, name)
             else:

@@ -141,13 +141,10 @@ class Tree:
         Some unpackers (Docker's overlay2 store) make implied folders anew, as 0755 of root, over what lower layers
         have: /tmp would lose its 1777. So folders that are not plain are listed again, as BuildKit lists all parents.
         """
-        found = []
-        for path in entries.children:
-            if path and entries.get(path) is None:
-                entry = self.get(path)
-                if entry is not None and entry.kind == FOLDER and not is_plain(entry):
-                    found.append(entry)
-        return found
+        above = {path: self.get(path) for path in entries.folders() if path} if self.layers else {}
+        special = [entry for entry in above.values() if entry and entry.kind == FOLDER and not is_plain(entry)]
+        listed = {entry.path for entry in entries if entry.kind == FOLDER} if special else set()
+        return [entry for entry in special if entry.path not in listed]
 
     def shadowed_folders(self) -> EntryList:
         """Folders that a lower layer lists and a higher one only implies, as the merged view has them.
@@ -168,7 +165,7 @@ class Tree:
         entry, layer, merged = implied(""), -1, []
         hidden = False
         for index in range(len(self.layers) - 1, -1, -1):
-            listed = self.layers[index].get("")
+            listed = self.layers[index].root
             if listed is not None and layer < 0:
                 entry, layer = listed, index
             if not hidden:
@@ -180,7 +177,8 @@ class Tree:
         try:
             return self._nodes[path]
         except KeyError:
-            pass
+            if not self.layers:
+                return None
         missing = [path]
         while (folder := missing[-1].rpartition("/")[0]) not in self._nodes:
             missing.append(folder)

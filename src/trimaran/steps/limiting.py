@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from trimaran.linux.step_groups import Group
 
 
-class Allowance:
+class Limiting:
     """Limits of each step and of all together. The build's group is made for its first step."""
 
     def __init__(self, each: Limits | None, together: Limits | None) -> None:
