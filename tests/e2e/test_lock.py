@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from typing import NamedTuple
 
 import pytest
@@ -99,6 +100,45 @@ def test_what_the_lock_does_not_say_is_refused_before_it_is_asked_for(trimaran, 
     assert f"ERROR: read lock: it does not say what {servers.registry.host}/alpine:latest is" in said
     assert "Dockerfile:1" in said
     assert servers.asked() == 0
+
+
+def test_a_dockerfile_and_a_context_of_urls_are_locked_too(either, context, servers, tmp_path):
+    lock = either.home / "my.lock"
+    with tarfile.open(tmp_path / "context.tar", "w") as archive:
+        archive.add(context.write("inside", "inside\n"), "inside")
+    servers.web.files["/context.tar"] = (tmp_path / "context.tar").read_bytes()
+    servers.web.files["/Dockerfile"] = b"FROM scratch\nCOPY inside /\n"
+    urls = [servers.web.url("/Dockerfile"), servers.web.url("/context.tar")]
+    words = ("build", "-o", str(either.home / "out"), "-f", urls[0], urls[1])
+    lock.write_text('{"version": 1}')
+    said = either(*words, "--lock", str(lock), "--locked", exit_code=1).stderr
+    assert f"ERROR: read lock: it does not say what {urls[0]} is" in said
+    assert servers.asked() == 0
+    either(*words, "--lock", str(lock))
+    assert set(json.loads(lock.read_text())["http"]) == set(urls)
+    either(*words, "--lock", str(lock), "--locked")
+    servers.web.files["/Dockerfile"] = b"FROM scratch\nCOPY inside /another\n"
+    said = either(*words, "--lock", str(lock), "--locked", exit_code=1).stderr
+    assert f"download {urls[0]}: digest mismatch" in said
+    assert "not what the lock says" in said
+    before = servers.asked()
+    said = either(*words, "--offline", exit_code=1).stderr
+    assert f"download {urls[0]}: it is not on this machine, and --offline lets nobody be asked" in said
+    assert servers.asked() == before
+
+
+def test_a_context_of_git_stays_the_commit_that_was_locked(trimaran, context, servers):
+    lock = trimaran.home / "my.lock"
+    servers.copy.write("Dockerfile", "FROM scratch\nCOPY made /\n")
+    servers.copy.commit()
+    url = f"{servers.git.url('app')}#main"
+    words = ("build", "-o", str(trimaran.home / "out"), "--lock", str(lock), url)
+    trimaran(*words)
+    locked = servers.copy.head
+    servers.move()
+    trimaran(*words, "--locked", env={"TRIMARAN_ROOT": str(trimaran.home / "elsewhere")})
+    assert (trimaran.home / "out/made").read_text() == "first\n"
+    assert json.loads(lock.read_text())["git"] == {url: f"{locked} refs/heads/main"}
 
 
 @pytest.mark.parametrize(

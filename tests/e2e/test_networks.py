@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,3 +126,37 @@ def test_the_system_s_store_is_trusted(
         adding(namespace.inside(trimaran), context, server.url("/file"), 0)
         (store / "ca-certificates.crt").write_text("")
         assert "certificate refused" in adding(namespace.inside(trimaran), context, server.url("/file?again"))
+
+
+# -- what RUN steps get -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.root
+def test_a_proxy_on_loopback_is_said_to_be_out_of_reach(
+    trimaran: Trimaran, rootless: Trimaran, context: Context, bases: str
+) -> None:
+    """Of docker's configuration, where steps have a network of their own; once, and only there."""
+    ask = "echo GET http://files.test/file | nc -w 3 $(echo $http_proxy | sed 's/.*@//; s/:/ /')"
+    context.dockerfile(f"FROM busybox\nRUN {ask} || echo none\nRUN true\n")
+    with WebServer().serving() as server, mount_namespace() as namespace:
+        server.files["http://files.test/file"] = b"by the proxy\n"
+        place = f"127.0.0.1:{server.port}"
+        configuration = json.dumps({"proxies": {"default": {"httpProxy": f"http://user:hunter2@{place}"}}})
+        for command in (trimaran, rootless):
+            (command.docker_config / "config.json").write_text(configuration)
+            (command.docker_config / "config.json").chmod(0o644)
+        namespace.run("mount", "-t", "tmpfs", "-o", "dev", "none", "/dev/net")
+        namespace.run("sh", "-c", "mknod /dev/net/tun c 10 200 && chmod 666 /dev/net/tun")
+        private = namespace.inside(rootless)
+        words = ("build", "--progress=plain", "--no-cache", context)
+        said = private(*words).stderr
+        assert "by the proxy" not in said
+        warning = f"the proxy {place} is out of reach for RUN"
+        assert said.count(warning) == 2, "as it is found, and in the summary"
+        assert "--network=host" in said
+        assert "hunter2" not in said
+        for reached in (private(*words, "--network=host").stderr, trimaran(*words).stderr):
+            assert "by the proxy" in reached
+            assert "out of reach" not in reached
+        alone = private(*words, "--network=none").stderr
+        assert "out of reach" not in alone, "who wants no network needs no proxy"

@@ -10,7 +10,7 @@ from trimaran.oci import media_types
 from trimaran.oci.blobs import read_all
 from trimaran.oci.descriptor import Descriptor
 from trimaran.registry.hosts import DockerFiles, Hosts, read_docker_files
-from trimaran.registry.proxy import bypassed, proxy_for
+from trimaran.registry.proxy import bypassed, on_loopback, proxy_for
 from trimaran.settings import Keypair, RegistrySettings, Settings
 from trimaran.testing.registry import FaultyRegistry
 
@@ -126,6 +126,21 @@ def test_a_broken_daemon_json_is_passed_over_and_said(tmp_path):
 )
 def test_no_proxy(no_proxy, host, port, expected):
     assert bypassed(host, port, no_proxy) is expected
+
+
+@pytest.mark.parametrize(
+    ("variables", "place"),
+    [
+        (("HTTP_PROXY=http://user:secret@127.0.0.1:3128",), "127.0.0.1:3128"),
+        (("PATH=/bin", "https_proxy=localhost:8080"), "localhost:8080"),
+        (("ALL_PROXY=socks5h://[::1]:1080",), "[::1]:1080"),
+        (("http_proxy=http://127.9.9.9",), "127.9.9.9"),
+        (("HTTP_PROXY=http://proxy.test:3128", "NO_PROXY=127.0.0.1", "ftp_proxy="), ""),
+        (("HTTP_PROXY=http://[::1", "HTTPS_PROXY=http://127.0.0.1:x"), ""),
+    ],
+)
+def test_proxies_on_loopback(variables, place):
+    assert on_loopback(variables) == place
 
 
 def test_proxy_variables():

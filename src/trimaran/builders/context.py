@@ -16,8 +16,9 @@ import msgspec
 from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.builders.options import STDIN, BuildContext, BuildOptions
-from trimaran.errors import NotFound, Unavailable, UsageError
+from trimaran.errors import Corrupt, NotFound, Unavailable, UsageError
 from trimaran.graph.frontend import NamedContext
+from trimaran.sources.lock import Lock, LockEntry, LockRequest
 
 _DOCKERFILE_LIMIT = 16 << 20
 _PIECE = 1 << 20
@@ -38,6 +39,8 @@ class BuildInputs(msgspec.Struct, frozen=True):
     """`context` holds the one file `context`, an archive."""
     named: tuple[NamedContext, ...] = ()
     named_folders: tuple[tuple[str, str], ...] = ()
+    locked: tuple[LockEntry, ...] = ()
+    """What names that may change meant here, before the engine was asked."""
 
     @property
     def folders(self) -> tuple[tuple[str, str], ...]:
@@ -48,9 +51,13 @@ class BuildInputs(msgspec.Struct, frozen=True):
 
 @asynccontextmanager
 async def build_inputs(
-    options: BuildOptions, environment: Mapping[str, str] = os.environ
+    options: BuildOptions, environment: Mapping[str, str] = os.environ, locked: LockRequest | None = None
 ) -> AsyncIterator[BuildInputs]:
-    """The inputs of the build; what came from elsewhere lies in a temporary folder until the end."""
+    """The inputs of the build; what came from elsewhere lies in a temporary folder until the end.
+
+    Raises UsageError, and NotFound or Corrupt for what `locked` does not say, or says otherwise.
+    """
+    lock = Lock(locked)
     with ExitStack() as stack:
         if options.context == STDIN and options.file == STDIN:
             raise UsageError("invalid argument: can't use stdin for both build context and dockerfile")
@@ -58,17 +65,17 @@ async def build_inputs(
             folders = [(name, _named_folder(BuildContext(name, path))) for name, path in options.folders]
             yield BuildInputs("", "", "", named_folders=tuple(folders))
             return
-        inputs = await _main(options, environment, stack)
+        inputs = await _main(options, environment, lock, stack)
         named, folders = [], []
         for context in options.build_contexts:
             value, folder = await _named(context)
             named.append(value)
             folders += [folder] if folder is not None else []
-        yield msgspec.structs.replace(inputs, named=tuple(named), named_folders=tuple(folders))
+        yield msgspec.structs.replace(inputs, named=tuple(named), named_folders=tuple(folders), locked=lock.used)
 
 
-async def _main(options: BuildOptions, environment: Mapping[str, str], stack: ExitStack) -> BuildInputs:
-    own = await _own_dockerfile(options, environment, stack)
+async def _main(options: BuildOptions, environment: Mapping[str, str], lock: Lock, stack: ExitStack) -> BuildInputs:
+    own = await _own_dockerfile(options, environment, lock, stack)
     if options.context == STDIN:
         return await _from_stdin(own, options, stack)
     return _from_folder(own, options) if not _is_url(options.context) else _from_url(own, options)
@@ -95,25 +102,39 @@ def is_remote(context: str) -> bool:
     return context.startswith(("http://", "https://")) or parse_git_url(context) is not None
 
 
-async def _own_dockerfile(options: BuildOptions, environment: Mapping[str, str], stack: ExitStack) -> str:
+async def _own_dockerfile(options: BuildOptions, environment: Mapping[str, str], lock: Lock, stack: ExitStack) -> str:
     """The folder of a Dockerfile that is no file here: a text, from a URL or standard input; "" for one that is."""
     if options.dockerfile is not None:
         data = options.dockerfile
     elif options.file == STDIN:
         data = await aio.in_thread(_read_stdin, _DOCKERFILE_LIMIT)
     elif options.file.startswith(("http://", "https://")):
-        data = await _downloaded(options.file, environment)
+        data = await _downloaded(options, environment, lock)
     else:
         return ""
     return _kept(stack, _DOCKERFILE, data)
 
 
-async def _downloaded(url: str, environment: Mapping[str, str]) -> bytes:
+async def _downloaded(options: BuildOptions, environment: Mapping[str, str], lock: Lock) -> bytes:
+    """The Dockerfile of a URL, which is locked as other files are. It is kept nowhere, so --offline has none."""
+    from trimaran.digest import Digest
     from trimaran.registry.http import Client
-    from trimaran.sources.download import download_small
+    from trimaran.sources.download import Address, download_small
+    from trimaran.sources.lock import HTTP, http_name
+    from trimaran.sources.offline import missing
 
+    url = Address.parse(options.file).url
+    what = f"download {url.redacted}"
+    if options.offline:
+        raise missing(what, hint="fetch the Dockerfile yourself, and give the file with -f")
+    locked = lock.value(HTTP, http_name(url))
     async with Client(environment) as client:
-        return await download_small(client, url, _DOCKERFILE_LIMIT)
+        data = await download_small(client, options.file, _DOCKERFILE_LIMIT)
+    digest = Digest.of(data)
+    if locked and digest != locked:
+        raise Corrupt(f"{what}: digest mismatch {digest}: {locked}", hint="it is not what the lock says any more")
+    lock.note(HTTP, http_name(url), digest)
+    return data
 
 
 def _from_url(own: str, options: BuildOptions) -> BuildInputs:

@@ -18,6 +18,7 @@ from trimaran.events import Sink
 from trimaran.exporters.options import Annotation, DockerOutput, ImageOptions, ImageOutput, OciOutput, Output
 from trimaran.graph.frontend import FrontendRequest
 from trimaran.platforms import Platform, default
+from trimaran.sources.lock import LockRequest
 
 if TYPE_CHECKING:
     from trimaran.exporters.load import DockerDaemon
@@ -30,7 +31,8 @@ async def build(
     secrets: Mapping[str, bytes] | None = None,
 ) -> BuildResult:
     """One build on the embedded engine; `secrets` are those whose bytes are at hand, by id."""
-    async with build_inputs(options, environment) as inputs:
+    lock = _lock(options)
+    async with build_inputs(options, environment, lock) as inputs:
         request = build_request(options, inputs, default(), environment)
         if sys.platform != "linux":
             from trimaran.builders.drivers import no_engine
@@ -40,19 +42,26 @@ async def build(
             return build_result(await no_engine.answer(request, sink))
         from trimaran.builders.drivers import embedded
 
-        if options.lock:
-            from trimaran.builders import lockfile
-
-            request = msgspec.structs.replace(request, lock=lockfile.request(options))
+        request = msgspec.structs.replace(request, lock=lock)
         docker = await _docker(options, request, environment)
         if docker is not None and _is_docker_build(options) and not environment.get("BUILDX_NO_DEFAULT_LOAD"):
             request = msgspec.structs.replace(request, outputs=(*request.outputs, DockerOutput()))
         outcome = await embedded.build(request, sink, docker, environment, secrets)
         if options.lock and not options.locked:
-            lockfile.write(options.lock, outcome.lock)
+            from trimaran.builders import lockfile
+
+            lockfile.write(options.lock, (*inputs.locked, *outcome.lock))
         result = build_result(outcome)
         is_graph = options.call is not None and options.call.name == "graph"
         return msgspec.structs.replace(result, folders=inputs.folders) if is_graph else result
+
+
+def _lock(options: BuildOptions) -> LockRequest:
+    if not options.lock:
+        return LockRequest()
+    from trimaran.builders import lockfile
+
+    return lockfile.request(options)
 
 
 def _is_docker_build(options: BuildOptions) -> bool:

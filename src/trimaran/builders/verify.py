@@ -123,7 +123,7 @@ def _check_folders(request: BuildRequest) -> None:
 
 async def _build(request: BuildRequest, engine: Engine, sink: Sink, environment: Mapping[str, str]) -> PlacedImage:
     frontends = embedded.frontends(request.frontend_name)
-    async with embedded.client_of(request, environment, {}) as client:
+    async with embedded.client_of(request, environment, {}, engine.settings) as client:
         outcome = await build(request, engine, frontends, sink, None, client)
     assert outcome.root is not None
     return in_store(engine, AGAIN, outcome.root)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -59,6 +59,25 @@ def parse(text: str) -> Proxy:
 
 def is_loopback(host: str) -> bool:
     return host == "localhost" or host.endswith(".localhost") or host == "::1" or _is_ipv4_loopback(host)
+
+
+_VARIABLES = frozenset({"http_proxy", "https_proxy", "ftp_proxy", "all_proxy"})
+
+
+def on_loopback(environment: Iterable[str]) -> str:
+    """The first proxy of these variables (`NAME=VALUE`) that is on loopback, as `HOST:PORT`; "" for none."""
+    for variable in environment:
+        name, _, value = variable.partition("=")
+        if name.lower() not in _VARIABLES or not value:
+            continue
+        try:
+            place = urlsplit(value if "://" in value else f"http://{value}")
+            port = f":{place.port}" if place.port else ""
+        except ValueError:
+            continue
+        if place.hostname and is_loopback(place.hostname):
+            return (f"[{place.hostname}]" if ":" in place.hostname else place.hostname) + port
+    return ""
 
 
 def _is_ipv4_loopback(host: str) -> bool:

@@ -8,12 +8,14 @@ from trimaran.errors import NotFound
 from trimaran.oci.blobs import Reader, Sink
 from trimaran.oci.descriptor import Descriptor
 
+_KEPT = "build once without --offline: then it is kept"
 
-def missing(what: str) -> NotFound:
+
+def missing(what: str, *, hint: str = _KEPT) -> NotFound:
     """The error for something that would have to be asked for."""
     return NotFound(
         f"{what}: it is not on this machine, and --offline lets nobody be asked",
-        hint="build once without --offline: then it is kept",
+        hint=hint,
     )
 
 

@@ -41,6 +41,7 @@ class StepContext:
         self._open_sandbox = sandbox
         self._sandbox: Sandbox | None = None
         self._told = False
+        self._said: set[str] = set()
         self.slots = asyncio.Semaphore(slots)
         self._limiting = limiting
         self.now = now
@@ -65,6 +66,13 @@ class StepContext:
 
             self._limiting = Limiting(None, None)
         return self._limiting
+
+    def once(self, words: str) -> str:
+        """`words` when they are first said in this build, else ""."""
+        if words in self._said:
+            return ""
+        self._said.add(words)
+        return words
 
     def notices(self) -> tuple[str, ...]:
         """What a build says once of how its steps run here: in what, on what, without which limits asked for."""

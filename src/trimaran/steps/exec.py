@@ -161,7 +161,8 @@ class ExecStep:
         with stubs.vanishing(mounted.path, (mount.target for mount in spec.mounts)):
             stubs.make(mounted.path, spec.mounts)
             exit_status = await self._context.sandbox.run(spec, mounted.path, output=output)
-        for warning in (self._context.sandbox.networks.warning, *self._context.notices()):
+        said = (self._context.sandbox.networks.warning, *self._context.notices(), self._proxy_out_of_reach(spec))
+        for warning in said:
             if warning:
                 progress.warn(warning)
         if exit_status.code not in (self._op.meta.valid_exit_codes or (0,)):
@@ -188,6 +189,23 @@ class ExecStep:
             cgroup_parent=meta.cgroup_parent,
             limits=limits,
             within=within,
+        )
+
+    def _proxy_out_of_reach(self, spec: ExecSpec) -> str:
+        """Said once: a proxy on this machine's loopback, given to a step that has a loopback of its own.
+
+        A step without any network is meant to reach nobody.
+        """
+        if self._op.network != NetMode.UNSET or self._context.sandbox.networks.choice.mode != "private":
+            return ""
+        from trimaran.registry.proxy import on_loopback
+
+        place = on_loopback(spec.environment)
+        if not place:
+            return ""
+        return self._context.once(
+            f"the proxy {place} is out of reach for RUN, whose network is its own: let it listen on an address of this "
+            "machine that is not loopback, or build with --network=host"
         )
 
     async def _trusting(self, spec: ExecSpec, rootfs: str) -> ExecSpec:

@@ -6,7 +6,7 @@ The engine is loaded inside: forking a process is the cheaper the less it has lo
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trimaran.events import Sink
     from trimaran.exporters.load import DockerDaemon
     from trimaran.graph.frontend import Frontends
+    from trimaran.settings import Settings
     from trimaran.sources.given import Client
 
 _entered: Entered | None = None
@@ -67,8 +68,7 @@ async def build(
 
     configuration = settings.load()
     with open_engine(state_folder(configuration), configuration, entered()) as engine:
-        build_ca = (*configuration.worker.build_ca, *request.build_ca)
-        async with engine.registry, client_of(request, environment, secrets or {}, build_ca) as client:
+        async with engine.registry, client_of(request, environment, secrets or {}, configuration) as client:
             outcome = await run_build(request, engine, frontends(request.frontend_name), sink, docker, client)
             await aio.in_thread(collect, engine.store, configuration)
             return outcome
@@ -76,9 +76,10 @@ async def build(
 
 @asynccontextmanager
 async def client_of(
-    request: BuildRequest, environment: Mapping[str, str], values: Mapping[str, bytes], build_ca: Sequence[str] = ()
+    request: BuildRequest, environment: Mapping[str, str], values: Mapping[str, bytes], configuration: Settings
 ) -> AsyncIterator[Client | None]:
     """What the build may ask its client for; None for nothing. UsageError for what is not what it should be."""
+    build_ca = (*configuration.worker.build_ca, *request.build_ca)
     if not request.secrets and not request.agents and not values and not build_ca:
         yield None
         return
