@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from stage import docker_daemon
 from stage.contexts import open_folder
 from stage.docker_cli import DockerCli
+from stage.git_server import GitServer, WorkingCopy, git
 from stage.program import Trimaran
+from stage.web_server import WebServer
 
 from goldens.caches import contexts
 
@@ -64,13 +68,17 @@ def context() -> Iterator[Path]:
         yield folder / "context"
 
 
-def ran(said: str) -> list[str]:
-    """Steps that were not served: BuildKit calls one whose layers it then fetches done, and shows what it fetches."""
+def ran(said: str, least: int = STEPS) -> list[str]:
+    """Steps that were not served: BuildKit calls one whose layers it then fetches done, and shows what it fetches.
+
+    A source that ADD reads has the name of the step, and is always asked.
+    """
     names = dict(re.findall(r"^#(\d+) (\[(?!internal).*)$", said, re.M))
-    assert len(names) >= STEPS
+    assert len(names) >= least
     fetched = set(re.findall(r"^#(\d+) sha256:", said, re.M)) if '"default" instance' in said else set()
     served = fetched | set(re.findall(r"^#(\d+) CACHED", said, re.M))
-    return [name for number, name in names.items() if number not in served]
+    found = {name for number, name in names.items() if number in served}
+    return [name for name in names.values() if name not in found]
 
 
 @pytest.mark.root
@@ -108,3 +116,112 @@ def test_a_cache_goes_round_between_both(
     said = trimaran("build", "--progress=plain", NO_NETWORK, *arguments, str(context)).stderr
     assert [name.partition("] ")[2] for name in ran(said)] == ["COPY run.sh /"]
     assert ran(buildx(f"--cache-from=type=registry,ref={ours}", str(context))) == []
+
+
+@pytest.fixture
+def git_server(tmp_path: Path) -> Iterator[GitServer]:
+    with GitServer(tmp_path / "git").serving() as running:
+        yield running
+
+
+@pytest.fixture
+def repository(git_server: GitServer) -> WorkingCopy:
+    """Two commits on `main`, the first with the annotated tag `v1`; nobody fetched them before."""
+    copy = git_server.repository("app")
+    copy.write("sub/file", os.urandom(8).hex())
+    copy.write("top", "top\n")
+    copy.commit("first")
+    git(copy.folder, "tag", "-a", "-m", "one", "v1")
+    copy.write("sub/later", os.urandom(8).hex())
+    copy.commit("second")
+    return copy
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    with WebServer().serving() as running:
+        running.files = {f"/{name}": os.urandom(8) for name in ("plain.txt", "pinned.bin", "run", "dated")}
+        running.headers = {"/dated": {"Last-Modified": "Tue, 14 Nov 2023 22:13:20 GMT"}}
+        yield running
+
+
+def remote_dockerfile(git_server: GitServer, web: WebServer, head: str) -> str:
+    app = git_server.url("app")
+    pinned = sha256(web.files["/pinned.bin"]).hexdigest()
+    return f"""\
+FROM scratch AS files
+ADD {web.url("/plain.txt")} /web/
+ADD {web.url("/dated")} /web/
+ADD --checksum=sha256:{pinned} {web.url("/pinned.bin")} /web/
+ADD --chmod=755 --chown=3:4 {web.url("/run")} /web/
+FROM scratch
+COPY --from=files / /
+ADD {app} /default
+ADD {app}#v1 /tagged
+ADD {app}#main:sub /sub
+ADD {app}#{head} /commit
+ADD {app}?branch=main&submodules=false /plain
+"""
+
+
+def change(repository: WorkingCopy) -> dict[str, str]:
+    """A new commit, which is tagged: the names of both."""
+    repository.write("top", os.urandom(8).hex())
+    commit = repository.commit()
+    git(repository.folder, "tag", "-a", "-m", "one", f"v{commit}")
+    return {"head": commit, "tag": f"v{commit}"}
+
+
+def written(folder: Path) -> list[dict[str, object]]:
+    """The records of the cache in a folder."""
+    blobs = folder / "blobs/sha256"
+    manifest = json.loads((folder / "index.json").read_text())["manifests"][0]["digest"][7:]
+    config = json.loads((blobs / manifest).read_text())["config"]["digest"][7:]
+    records: list[dict[str, object]] = json.loads((blobs / config).read_text())["records"]
+    return records
+
+
+@pytest.mark.root
+def test_sources_of_git_and_the_web_have_buildkits_keys(
+    trimaran: Trimaran,
+    buildx: Callable[..., str],
+    git_server: GitServer,
+    repository: WorkingCopy,
+    web: WebServer,
+    tmp_path: Path,
+) -> None:
+    """All that either writes of steps that read them the other writes, too: sources, contents and steps."""
+    (tmp_path / "Dockerfile").write_text(
+        remote_dockerfile(git_server, web, git(repository.folder, "rev-parse", "HEAD"))
+    )
+    caches = {name: tmp_path / name for name in ("ours", "theirs")}
+    trimaran("build", f"--cache-to=type=local,dest={caches['ours']},mode=max", str(tmp_path))
+    buildx(f"--cache-to=type=local,dest={caches['theirs']},mode=max", str(tmp_path))
+    ours, theirs = (
+        {(record["digest"], bool(record.get("inputs"))) for record in written(folder)} for folder in caches.values()
+    )
+    assert ours == theirs
+
+
+@pytest.mark.root
+def test_what_only_the_key_of_a_source_leads_to_is_hit_both_ways(
+    trimaran: Trimaran,
+    registry: str,
+    buildx: Callable[..., str],
+    git_server: GitServer,
+    repository: WorkingCopy,
+    tmp_path: Path,
+) -> None:
+    """No two programs write the same `.git`: its content leads nowhere."""
+    text = "FROM scratch\nADD --keep-git-dir=true {url}{ref} /kept\nADD --keep-git-dir=true {url}{ref}:sub /sub\n"
+    for number, ref in enumerate(("#", "#main", "#{tag}", "#{head}")):
+        ours, theirs = (f"{registry}/git:{name}{number}" for name in ("ours", "theirs"))
+        named = ref.format(**change(repository))
+        (tmp_path / "Dockerfile").write_text(text.format(url=git_server.url("app"), ref=named))
+        trimaran("build", f"--cache-to=type=registry,ref={ours},mode=min", str(tmp_path))
+        assert ran(buildx(f"--cache-from={ours}", str(tmp_path)), 2) == []
+        named = ref.format(**change(repository))
+        (tmp_path / "Dockerfile").write_text(text.format(url=git_server.url("app"), ref=named))
+        buildx(f"--cache-to=type=registry,ref={theirs},mode=min", str(tmp_path))
+        said = trimaran("build", "--progress=plain", f"--cache-from={theirs}", str(tmp_path)).stderr
+        assert ran(said, 2) == []

@@ -129,6 +129,32 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         names = [where, self.subdir, self.with_submodules, self.mtime, self.keep_git_dir and ref]
         return f"git:{commit}", json.dumps(names)
 
+    def cache_keys(self, found: Advertised) -> tuple[str, ...]:
+        """BuildKit's (source/git): by what shows in the tree, not by where it came from.
+
+        Two where its versions do not agree: of a kept `.git` the ref shows, and the tag's own object, if there is one.
+        """
+        if not self.keep_git_dir:
+            return (self._cache_key(found.pinned, ""),)
+        if found.ref == found.name:
+            return (self._cache_key(found.name, ".git"), self._cache_key(found.name, f".git#{found.ref}"))
+        names = dict.fromkeys((found.pinned, found.name))
+        return tuple(self._cache_key(name, f".git#{found.ref}") for name in names)
+
+    def _cache_key(self, name: str, kept: str) -> str:
+        subdir = f":{self.subdir}" if self.subdir else ""
+        skipped = "" if self.with_submodules else "(skip-submodules)"
+        dated = "(mtime=commit)" if self.mtime == "commit" else ""
+        return f"{name}{kept}{subdir}{skipped}{dated}"
+
+
+class Pinned(msgspec.Struct, frozen=True):
+    """The object to fetch (a commit, or by its name a tag), the ref it was found by, and BuildKit's keys of it."""
+
+    name: str
+    ref: str
+    cache_keys: tuple[str, ...]
+
 
 class Login(msgspec.Struct, frozen=True):
     """What logs in to the host that was named by the person, and to no other (T27)."""
@@ -182,11 +208,12 @@ class GitSource:
 
     async def _fetch(self, wanted: Wanted, login: Login, progress: Progress) -> GitRoot:
         async with self._opened(wanted.remote, login) as repository:
-            commit, ref = await self._pinned(repository, wanted)
+            pinned = await self._pinned(repository, wanted)
+            commit, ref = pinned.name, pinned.ref
             memo = wanted.selector(commit, ref)
             known = self._store.records.memo(*memo)
             if known and self._store.layers.present(LayerId(known)):
-                return GitRoot(Rootfs((LayerId(known),)), served=True)
+                return GitRoot(Rootfs((LayerId(known),)), served=True, cache_keys=pinned.cache_keys)
             with progress.task(f"fetch {wanted.remote.shown} {commit[:12]}"):
                 await repository.fetch(commit, ref)
                 commit = await repository.peeled(commit)
@@ -199,7 +226,7 @@ class GitSource:
         layer = await tree.finish(wanted.subdir)
         self._store.records.remember(*memo, layer)
         await self._store.layers.flush()
-        return GitRoot(Rootfs((layer,)), served=False)
+        return GitRoot(Rootfs((layer,)), served=False, cache_keys=pinned.cache_keys)
 
     def _opened(self, remote: Remote, login: Login) -> AbstractAsyncContextManager[Repository]:
         is_there = (remote.host, remote.scheme) == (login.host, login.scheme)
@@ -211,18 +238,19 @@ class GitSource:
             environment=self._environment,
         )
 
-    async def _pinned(self, repository: Repository, wanted: Wanted) -> tuple[str, str]:
-        """(object name, ref); checked against the checksum before anything is fetched."""
+    async def _pinned(self, repository: Repository, wanted: Wanted) -> Pinned:
+        """Checked against the checksum before anything is fetched."""
         if wanted.by_commit:
-            return wanted.checksum, ""
+            keys = wanted.cache_keys(Advertised(wanted.ref or wanted.checksum, wanted.checksum))
+            return Pinned(wanted.checksum, "", keys)
         if is_commit_sha(wanted.ref):
             _check(wanted, wanted.ref)
-            return wanted.ref, ""
+            return Pinned(wanted.ref, "", wanted.cache_keys(Advertised(wanted.ref, wanted.ref)))
         name = f"{wanted.remote.bare}#{wanted.ref}"
         found = _advertised(self._lock.value(GIT, name)) or await self._resolve(repository, wanted.ref, name)
         _check(wanted, found.name, found.commit)
         self._lock.note(GIT, name, _answer(found))
-        return found.pinned, found.ref
+        return Pinned(found.pinned, found.ref, wanted.cache_keys(found))
 
     async def _resolve(self, repository: Repository, ref: str, name: str) -> Advertised:
         """What the server says, or offline what it said last."""

@@ -18,6 +18,7 @@ from trimaran.digest import Digest
 from trimaran.errors import Corrupt, Unavailable, UsageError
 from trimaran.events import Progress
 from trimaran.graph.ops import SourceOp
+from trimaran.oci import documents
 from trimaran.platforms import Platform
 from trimaran.registry.http import Client, Response
 from trimaran.registry.retry import retrying
@@ -48,9 +49,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     address: Address
     checksum: Digest | None
     name: str
-    mode: int
+    perm: int
+    """0: nothing was asked for."""
     uid: int
     gid: int
+    header_secret: str = ""
 
     @classmethod
     def of(cls, op: SourceOp) -> Wanted:
@@ -66,10 +69,15 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
             address=Address.parse(op.identifier),
             checksum=Digest.parse(checksum) if checksum else None,
             name=attrs.get("http.filename", ""),
-            mode=_number(attrs, "http.perm", 0o7777) or _DEFAULT_MODE,
+            perm=_number(attrs, "http.perm", 0o7777),
             uid=_number(attrs, "http.uid", _MAX_ID),
             gid=_number(attrs, "http.gid", _MAX_ID),
+            header_secret=attrs.get("http.authheadersecret", ""),
         )
+
+    @property
+    def mode(self) -> int:
+        return self.perm or _DEFAULT_MODE
 
     @property
     def what(self) -> str:
@@ -81,6 +89,25 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         form = [str(self.address.url), self.name, self.mode, self.uid, self.gid, bool(self.address.authorization)]
         return Digest.of(msgspec.json.encode(form))
 
+    def cache_key(self, known: Remembered) -> str:
+        """BuildKit's (source/http). Where a checksum was asked for, nothing counts that the server said."""
+        from email.utils import formatdate
+
+        by_url = file_name(self.name, "", self.address.url)
+        fields: dict[str, object] = {
+            "Filename": by_url if self.checksum else known.name or by_url,
+            "Perm": self.perm,
+            "UID": self.uid,
+            "GID": self.gid,
+            "Checksum": str(self.checksum or known.digest),
+        }
+        time = _time(known.modified) // 1_000_000_000
+        details = {
+            "LastModTime": formatdate(time, usegmt=True) if time and not self.checksum else "",
+            "AuthHeaderSecret": self.header_secret,
+        }
+        return Digest.of(documents.encode(fields | {name: value for name, value in details.items() if value}))
+
 
 class Remembered(msgspec.Struct, frozen=True, array_like=True):
     """What the server said when it gave the layer."""
@@ -89,6 +116,8 @@ class Remembered(msgspec.Struct, frozen=True, array_like=True):
     digest: str
     etag: str = ""
     modified: str = ""
+    name: str = ""
+    """What the file was called."""
 
     def condition(self) -> list[tuple[str, str]]:
         if self.etag:
@@ -121,20 +150,20 @@ class HttpSource:
     async def fetch(self, op: SourceOp, platform: Platform | None, progress: Progress) -> HttpRoot:
         wanted = Wanted.of(op)
         if wanted.checksum is not None:
-            return (await self._fetch(wanted, progress))[0]
-        name = http_name(wanted.address.url)
-        locked = self._lock.value(HTTP, name)
-        if locked:
-            wanted = msgspec.structs.replace(wanted, checksum=Digest.parse(locked))
-        root, digest = await self._fetch(wanted, progress)
-        self._lock.note(HTTP, name, digest)
-        return root
+            found, served = await self._fetch(wanted, progress)
+        else:
+            name = http_name(wanted.address.url)
+            locked = self._lock.value(HTTP, name)
+            pinned = msgspec.structs.replace(wanted, checksum=Digest.parse(locked)) if locked else wanted
+            found, served = await self._fetch(pinned, progress)
+            self._lock.note(HTTP, name, found.digest)
+        return HttpRoot(Rootfs((LayerId(found.layer),)), served, (wanted.cache_key(found),))
 
-    async def _fetch(self, wanted: Wanted, progress: Progress) -> tuple[HttpRoot, str]:
-        """The file, and its digest."""
+    async def _fetch(self, wanted: Wanted, progress: Progress) -> tuple[Remembered, bool]:
+        """The file, and whether it was here."""
         known = self._known(wanted)
         if known is not None and (wanted.checksum is not None or self._offline):
-            return HttpRoot(Rootfs((LayerId(known.layer),)), served=True), known.digest
+            return known, True
         if self._offline:
             raise missing(wanted.what)
         return await retrying(lambda: self._ask(wanted, known, progress))
@@ -150,11 +179,11 @@ class HttpSource:
             return None
         return known if self._store.layers.present(LayerId(known.layer)) else None
 
-    async def _ask(self, wanted: Wanted, known: Remembered | None, progress: Progress) -> tuple[HttpRoot, str]:
+    async def _ask(self, wanted: Wanted, known: Remembered | None, progress: Progress) -> tuple[Remembered, bool]:
         condition = known.condition() if known is not None else []
         async with answered(self._client, wanted.address, condition) as response:
             if known is not None and known.still_holds(response):
-                return HttpRoot(Rootfs((LayerId(known.layer),)), served=True), known.digest
+                return known, True
             if response.status == 304:
                 raise Corrupt(f"{wanted.what}: the server says 304 to a question without a condition")
             made = await self._take(wanted, response, progress)
@@ -163,7 +192,7 @@ class HttpSource:
         for checksum in {made.digest, wanted.checksum or made.digest}:
             self._store.records.remember(_stack(Digest(checksum)), wanted.selector, text)
         await self._store.layers.flush()
-        return HttpRoot(Rootfs((LayerId(made.layer),)), served=False), made.digest
+        return made, False
 
     async def _take(self, wanted: Wanted, response: Response, progress: Progress) -> Remembered:
         folder = Folder(self._store.snapshots.folders.temporary())
@@ -181,7 +210,7 @@ class HttpSource:
         )
         layer = await self._store.layers.add(EntryList.of([entry]), {entry.path: FolderFile(folder, _BODY)})
         await self._store.layers.folder(layer)
-        return Remembered(layer, digest, response.headers.get("etag", ""), modified)
+        return Remembered(layer, digest, response.headers.get("etag", ""), modified, entry.path)
 
     async def _write(
         self, wanted: Wanted, response: Response, folder: Folder, progress: Progress
