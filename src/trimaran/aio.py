@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -22,6 +24,12 @@ P = ParamSpec("P")
 
 _POOL_SIZE = max(4, (os.cpu_count() or 2) + 2)
 _pool: ThreadPoolExecutor | None = None
+_BACK_POOL_SIZE = 2
+_NICE = 15
+"""What threads in the background add to their niceness (nice(2)): where processors are short, others go first."""
+_back_pool: ThreadPoolExecutor | None = None
+_behind: ContextVar[bool] = ContextVar("behind", default=False)
+_thread = threading.local()
 
 
 class Cancel:
@@ -51,8 +59,35 @@ class Cancel:
         self._callbacks.append(callback)
 
 
+@contextmanager
+def in_background() -> Iterator[None]:
+    """What `in_thread` is given in this block runs in a few threads of its own, of low priority."""
+    token = _behind.set(True)
+    try:
+        yield
+    finally:
+        _behind.reset(token)
+
+
+def is_background_thread() -> bool:
+    """Whether this thread is one of low priority: what it has others do should be, too."""
+    return getattr(_thread, "is_background", False)
+
+
+def become_background_thread() -> None:
+    """For threads that only work in the background: there is no way back. Linux has a niceness per thread."""
+    _thread.is_background = True
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, 0) + _NICE))
+
+
 def _executor() -> ThreadPoolExecutor:
-    global _pool  # noqa: PLW0603 - one bounded pool per process, made on first use
+    global _pool, _back_pool  # noqa: PLW0603 - bounded pools of the process, made on first use
+    if _behind.get():
+        if _back_pool is None:
+            name = "trimaran-background"
+            _back_pool = ThreadPoolExecutor(_BACK_POOL_SIZE, name, initializer=become_background_thread)
+        return _back_pool
     if _pool is None:
         _pool = ThreadPoolExecutor(_POOL_SIZE, thread_name_prefix="trimaran")
     return _pool

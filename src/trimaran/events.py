@@ -47,6 +47,8 @@ class VertexEvent(msgspec.Struct, frozen=True, kw_only=True):
     place: str = ""
     platform: str = ""
     key: str = ""
+    #: The shared cache that a cached step's result comes from.
+    origin: str = ""
 
 
 class StatusEvent(msgspec.Struct, frozen=True, kw_only=True):

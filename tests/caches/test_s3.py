@@ -14,6 +14,7 @@ from trimaran.caches.config import CacheConfig
 from trimaran.caches.exporting import export_cache
 from trimaran.caches.importing import import_caches
 from trimaran.caches.options import Bucket, S3Export, S3Import
+from trimaran.caches.sending import Sending
 from trimaran.digest import Digest
 from trimaran.errors import TrimaranError
 from trimaran.oci.blobs import read_all
@@ -95,7 +96,8 @@ async def export(store, registry, bucket, events, **options):
     async def collect(_export):
         return config_of(descriptor)
 
-    await export_cache(S3Export(bucket=bucket, **options), collect, store, registry, events.append)
+    sending = Sending(S3Export(bucket=bucket, **options), store, registry, events.append)
+    await export_cache(sending, collect, events.append)
     return descriptor
 
 

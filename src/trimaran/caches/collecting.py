@@ -12,7 +12,7 @@ from typing import Protocol
 from trimaran import aio
 from trimaran.caches.cache_map import CONTENT, CacheMap, cache_map, record_digest
 from trimaran.caches.chains import ChainLayer, ChainResult, Chains
-from trimaran.caches.imported import Contents
+from trimaran.caches.contents import Contents
 from trimaran.caches.options import CacheMode
 from trimaran.digest import Digest
 from trimaran.graph.ops import SourceOp

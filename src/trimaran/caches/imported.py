@@ -6,11 +6,11 @@ other bytes than promised, is ResultGone: that promise is forgotten, told of onc
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from trimaran.caches.cache_map import CacheMap, Dependency, Selected, cache_map
-from trimaran.caches.content_hash import content_digest
+from trimaran.caches.cache_map import CacheMap, Dependency, cache_map
+from trimaran.caches.contents import Contents
 from trimaran.caches.links import NO_MATCHES, FoundResult, Links, Matches, RemoteLayer
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, NotFound, TrimaranError
@@ -19,43 +19,9 @@ from trimaran.oci.blobs import CHUNK, Blobs, Reader, Sink
 from trimaran.oci.descriptor import Descriptor
 from trimaran.platforms import Platform
 from trimaran.solver.protocols import Result, ResultGone
-from trimaran.sources.local import LocalRoot
 from trimaran.store.layers import LayerId
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
-from trimaran.store.views import View
-
-
-class Contents:
-    """BuildKit's content keys of results, each computed once in a build and, for layers, once in a store."""
-
-    def __init__(self, store: Store, view: Callable[[Result], Awaitable[View]]) -> None:
-        self._store = store
-        self._view = view
-        self._known: dict[tuple[str, tuple[Selected, ...]], Digest] = {}
-
-    async def digest(self, result: Result, reads: tuple[Selected, ...]) -> Digest | None:
-        """None when it cannot be had without fetching layers, or the path is not there."""
-        known = self._known.get((result.id, reads))
-        if known is not None:
-            return known
-        memo = "" if isinstance(result, LocalRoot) else f"buildkit:{reads!r}"
-        found = self._store.records.memo(result.id, memo) if memo else None
-        if found is None:
-            if not self._is_here(result):
-                return None
-            try:
-                view = await self._view(result)
-                found = await content_digest(view, reads, is_context=isinstance(result, LocalRoot))
-            except NotFound:
-                return None
-            if memo:
-                self._store.records.remember(result.id, memo, found)
-        digest = self._known[result.id, reads] = Digest(found)
-        return digest
-
-    def _is_here(self, result: Result) -> bool:
-        return not isinstance(result, Rootfs) or all(self._store.layers.is_here(layer) for layer in result.layers)
 
 
 class ImportedCaches:
@@ -79,6 +45,9 @@ class ImportedCaches:
         self._gone: set[LayerId] = set()
         self._origins: dict[LayerId, str] = {}
         self._causes: dict[LayerId, str] = {}
+
+    def expect(self, order: Sequence[Vertex]) -> None:
+        """Nothing to prepare: every look up costs the same."""
 
     async def match(
         self, vertex: Vertex, inputs: Sequence[Matches], results: Sequence[Result | None]
@@ -118,11 +87,25 @@ class ImportedCaches:
         results = tuple(Rootfs(stack) for stack in stacks if stack is not None)
         return results if len(results) == len(stacks) else None
 
-    def _stack(self, matches: Matches) -> tuple[LayerId, ...] | None:
+    def origin(self, matches: Sequence[Matches]) -> str:
+        promises = self.promises(matches)
+        return promises[0].origin if promises else ""
+
+    def promises(self, matches: Sequence[Matches]) -> list[FoundResult]:
+        """What `restore` would give; nothing when one output has none."""
+        found = [self._promise(each) for each in matches]
+        promises = [promise for promise in found if promise is not None]
+        return promises if len(promises) == len(found) else []
+
+    def _promise(self, matches: Matches) -> FoundResult | None:
         for result in self._links.results(matches):
             if not any(LayerId(layer.diff_id) in self._gone for layer in result.layers):
-                return tuple(self._register(layer, result) for layer in result.layers)
+                return result
         return None
+
+    def _stack(self, matches: Matches) -> tuple[LayerId, ...] | None:
+        promise = self._promise(matches)
+        return None if promise is None else tuple(self._register(layer, promise) for layer in promise.layers)
 
     def _register(self, layer: RemoteLayer, result: FoundResult) -> LayerId:
         layers = self._store.layers
@@ -139,7 +122,7 @@ class ImportedCaches:
         """See `Links.root_links`: what a cache that is exported again has to say of what nobody had to make."""
         return self._links.root_links(frozenset().union(*matches))
 
-    def gone(self, part: str) -> str:
+    def gone(self, part: str) -> str | None:
         """A promised layer is not there: its promises are forgotten. Who promised it, the first time."""
         layer = LayerId(part)
         origin = self._origins.pop(layer, None)
@@ -148,7 +131,7 @@ class ImportedCaches:
             self._store.layers.forget_remote(layer)
             self._warn(f"record found in {origin} but its blob {self._causes.get(layer, _GONE)}")
             return origin
-        return ""
+        return None
 
 
 _GONE = "is gone"

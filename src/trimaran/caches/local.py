@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from trimaran.caches.as_manifest import ManifestTarget
 from trimaran.caches.importing import FoundCache
 from trimaran.caches.options import LocalExport, LocalImport
 from trimaran.digest import Digest
@@ -12,6 +13,8 @@ from trimaran.oci.blobs import read_all
 from trimaran.oci.copy import write_blob
 from trimaran.oci.descriptor import Descriptor
 from trimaran.oci.layout import Layout
+from trimaran.registry.client import Registry
+from trimaran.store.store import Store
 
 
 async def find_local(cache: LocalImport) -> FoundCache:
@@ -23,32 +26,28 @@ async def find_local(cache: LocalImport) -> FoundCache:
     return FoundCache(indexes.parse_any(raw, descriptor.media_type), layout)
 
 
-class LocalTarget:
-    """See `exporting.Target`."""
-
-    def __init__(self, export: LocalExport, layout: Layout) -> None:
+class LocalTarget(ManifestTarget):
+    def __init__(self, export: LocalExport, layout: Layout, store: Store, registry: Registry) -> None:
+        super().__init__(export, layout, store, registry)
         self._export = export
-        self.blobs = layout
+        self._layout = layout
 
     @classmethod
-    async def of(cls, export: LocalExport) -> LocalTarget:
+    async def of(cls, export: LocalExport, store: Store, registry: Registry) -> LocalTarget:
         """The folder is made when it is not there."""
-        return cls(export, await Layout.create(export.dest))
-
-    def expect(self, blob: Descriptor) -> None:
-        """Nothing is nearer than the store."""
+        return cls(export, await Layout.create(export.dest), store, registry)
 
     async def is_named(self, manifest: Descriptor) -> bool:
         try:
-            named = (await self.blobs.find(self._export.tag)).digest == manifest.digest
+            named = (await self._layout.find(self._export.tag)).digest == manifest.digest
         except NotFound:
             return False
-        return named and not self._export.reset and await self.blobs.has(manifest)
+        return named and not self._export.reset and await self._layout.has(manifest)
 
     async def name(self, manifest: Descriptor, raw: bytes) -> None:
         """With `reset` nothing is left in the folder but this cache."""
-        await write_blob(manifest, raw, self.blobs)
-        await self.blobs.name(manifest, (self._export.tag,))
+        await write_blob(manifest, raw, self._layout)
+        await self._layout.name(manifest, (self._export.tag,))
         if self._export.reset:
             children = indexes.parse_any(raw, manifest.media_type).children
-            await self.blobs.keep_only({manifest.digest, *(child.digest for child in children)})
+            await self._layout.keep_only({manifest.digest, *(child.digest for child in children)})

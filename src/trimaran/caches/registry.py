@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from trimaran.caches.as_manifest import ManifestTarget
 from trimaran.caches.importing import FoundCache
 from trimaran.caches.options import RegistryExport, RegistryImport
 from trimaran.errors import NotFound
-from trimaran.events import Progress
+from trimaran.events import Sink
 from trimaran.oci import index as indexes
 from trimaran.oci.descriptor import Descriptor
 from trimaran.reference import Reference
@@ -22,24 +23,23 @@ async def find(cache: RegistryImport, registry: Registry) -> FoundCache:
     return FoundCache(indexes.parse_any(raw, descriptor.media_type), repository, reference.name)
 
 
-class RegistryTarget:
-    """See `exporting.Target`."""
-
-    def __init__(self, export: RegistryExport, store: Store, registry: Registry, progress: Progress) -> None:
+class RegistryTarget(ManifestTarget):
+    def __init__(self, export: RegistryExport, store: Store, registry: Registry, sink: Sink) -> None:
         self._reference = Reference.parse(export.ref)
         if export.insecure:
             registry.allow_insecure(self._reference.registry)
-        self._store = store
-        self.blobs = registry.repository(self._reference, sink=progress.sink)
+        self._repository = registry.repository(self._reference, sink=sink)
+        super().__init__(export, self._repository, store, registry)
 
-    def expect(self, blob: Descriptor) -> None:
-        self.blobs.mount_from[blob.digest] = mountable(self._store, self.blobs, blob.digest)
+    async def put(self, blob: Descriptor) -> bool:
+        self._repository.mount_from[blob.digest] = mountable(self._store, self._repository, blob.digest)
+        return await super().put(blob)
 
     async def is_named(self, manifest: Descriptor) -> bool:
         try:
-            return (await self.blobs.resolve(str(self._reference.tag))).digest == manifest.digest
+            return (await self._repository.resolve(str(self._reference.tag))).digest == manifest.digest
         except NotFound:
             return False
 
     async def name(self, manifest: Descriptor, raw: bytes) -> None:
-        await self.blobs.put_manifest(raw, manifest.media_type, str(self._reference.tag))
+        await self._repository.put_manifest(raw, manifest.media_type, str(self._reference.tag))

@@ -6,7 +6,6 @@ would say of each layer; `PREFIX BLOBS_PREFIX DIGEST` a blob. boto3 (the extra `
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -18,6 +17,7 @@ from trimaran.caches import config as configs
 from trimaran.caches.config import CacheConfig
 from trimaran.caches.links import RemoteLayer
 from trimaran.caches.options import Bucket, S3Export, S3Import
+from trimaran.caches.sending import Sending
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, Denied, NotFound, Unavailable, Unsupported
 from trimaran.events import Progress
@@ -51,34 +51,35 @@ def _remote(layer: configs.CacheLayer, blobs: BucketBlobs) -> RemoteLayer | None
     return RemoteLayer(descriptor, Digest.parse(layer.diff_id), blobs)
 
 
-async def write_bucket(
-    export: S3Export, config: CacheConfig, store: Store, registry: Registry, progress: Progress
-) -> None:
-    """Blobs that are not there, then the config under each name."""
-    blobs = BucketBlobs(export.bucket)
-    layers = {
-        layer.blob: Descriptor(media_type=layer.media_type, digest=layer.blob, size=layer.size)
-        for layer in config.layers
-    }
-    slots = asyncio.Semaphore(export.upload_parallelism)
+class BucketTarget:
+    """See `sending.Target`. The config is written last, under each name."""
 
-    async def send(layer: Descriptor) -> None:
-        async with slots:
-            with progress.task(f"writing layer {layer.digest}", layer.size) as task:
-                if await blobs.has(layer):
-                    return
-                source = await place_of(store, registry, layer)
-                if source is not store.content:
-                    await copy_blob(layer, source, store.content)
-                await aio.in_thread(blobs.put_file, layer.digest, store.content.path(layer.digest))
-                task.add(layer.size)
+    def __init__(self, export: S3Export, store: Store, registry: Registry) -> None:
+        self._export = export
+        self._blobs = BucketBlobs(export.bucket)
+        self._store = store
+        self._registry = registry
 
-    await aio.all_of(send(layer) for layer in layers.values())
-    raw = configs.encode(config)
-    for name in export.names:
-        with progress.task(f"writing cache manifest {name}", len(raw)) as task:
-            await aio.in_thread(blobs.put, blobs.manifest_key(name), raw)
-            task.add(len(raw))
+    async def put(self, blob: Descriptor) -> bool:
+        if await self._blobs.has(blob):
+            return False
+        content = self._store.content
+        source = await place_of(self._store, self._registry, blob)
+        if source is not content:
+            await copy_blob(blob, source, content)
+        await aio.in_thread(self._blobs.put_file, blob.digest, content.path(blob.digest))
+        return True
+
+    async def write(self, config: CacheConfig, sending: Sending, progress: Progress) -> None:
+        layers = [
+            Descriptor(media_type=layer.media_type, digest=layer.blob, size=layer.size) for layer in config.layers
+        ]
+        await sending.send_all(layers, progress, parallel=self._export.upload_parallelism)
+        raw = configs.encode(config)
+        for name in self._export.names:
+            with progress.task(f"writing cache manifest {name}", len(raw)) as task:
+                await aio.in_thread(self._blobs.put, self._blobs.manifest_key(name), raw)
+                task.add(len(raw))
 
 
 class BucketBlobs:

@@ -87,7 +87,8 @@ def shown(step: Explained) -> str:
     from trimaran.misses import FilesChanged
 
     platforms = f" ({', '.join(step.platforms)})" if len(step.platforms) > 1 else ""
-    lines = [f"\n#{step.number} {printable(step.name)}{platforms}\n", f"   {_OUTCOMES[step.outcome]}\n"]
+    origin = f", from {printable(step.origin)}" if step.origin else ""
+    lines = [f"\n#{step.number} {printable(step.name)}{platforms}\n", f"   {_OUTCOMES[step.outcome]}{origin}\n"]
     for reason in step.reasons:
         lines.append(f"   - {text(reason, time.time_ns())}\n")
         if isinstance(reason, FilesChanged):

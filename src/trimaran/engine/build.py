@@ -27,7 +27,7 @@ from trimaran.graph.ops import ExecOp
 from trimaran.graph.vertex import Edge
 from trimaran.oci.descriptor import Descriptor
 from trimaran.solver.plan import reachable
-from trimaran.solver.protocols import Explainer, Result
+from trimaran.solver.protocols import Explainer, Observer, Result, SharedCache
 from trimaran.solver.solver import Solver
 from trimaran.sources.given import Client
 from trimaran.sources.lock import Lock
@@ -79,14 +79,7 @@ async def _run(
     resolver = _resolver(request, engine, lock)
     context = _step_context(request, engine, resolver, lock, now, client, limiting)
     caches = BuildCaches(request, engine, context, tell)
-    solver = Solver(
-        make_step=lambda vertex: make_step(vertex, context),
-        index=engine.store.records,
-        results=StoreResults(engine.store, adopts=not request.fresh),
-        sink=tell,
-        explainer=lambda: _explainer(request, engine, tell),
-        shared=await caches.imported(),
-    )
+    solver = _solver(request, engine, context, caches, await caches.shared(), tell)
     bridge = EngineBridge(solver=solver, context=context, resolver=resolver, sink=tell)
     made = await frontends[request.frontend_name](request.frontend, bridge)
     if request.frontend.subrequest:
@@ -100,7 +93,9 @@ async def _run(
 
     edges = [built.edge for built in made.built if built.edge is not None]
     _check(request, edges, engine)
-    exported, cache = await solver.need(edges, use)
+    async with caches.working_ahead(edges, solver):
+        exported, cache = await solver.need(edges, use)
+    await caches.keep(edges, solver)
     outcome = msgspec.structs.replace(_outcome(exported, log, solver, lock), cache=cache)
     log.keep(outcome)
     return outcome
@@ -129,7 +124,27 @@ def _resolver(request: BuildRequest, engine: Engine, lock: Lock) -> ImageResolve
     return ImageResolver(engine.store, engine.registry, lock, offline=request.offline, remember=remember)
 
 
+def _solver(
+    request: BuildRequest,
+    engine: Engine,
+    context: StepContext,
+    observer: Observer,
+    shared: SharedCache | None,
+    tell: Sink,
+) -> Solver:
+    return Solver(
+        make_step=lambda vertex: make_step(vertex, context),
+        index=engine.store.records,
+        results=StoreResults(engine.store, adopts=not request.fresh),
+        sink=tell,
+        explainer=lambda: _explainer(request, engine, tell),
+        shared=shared,
+        observer=observer,
+    )
+
+
 def _check(request: BuildRequest, edges: list[Edge], engine: Engine) -> None:
+    """What can be told to be wrong before anything is pulled."""
     _check_stages(request.fail_on_miss, edges)
     _require_isolation(request, edges, engine)
 

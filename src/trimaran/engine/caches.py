@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,19 +12,26 @@ from trimaran import aio
 from trimaran.caches.options import CacheImport, InlineExport, LocalImport
 from trimaran.digest import Digest
 from trimaran.events import Sink, WarningEvent
+from trimaran.graph.ops import ExecOp
+from trimaran.solver.plan import reachable
+from trimaran.store.layers import LayerId
+from trimaran.store.rootfs import Rootfs
 
 if TYPE_CHECKING:
+    from trimaran.caches.ahead import Ahead
     from trimaran.caches.collecting import Collector
     from trimaran.caches.config import CacheConfig
-    from trimaran.caches.exporting import Export
+    from trimaran.caches.contents import Contents
     from trimaran.caches.imported import ImportedCaches
+    from trimaran.caches.kept import Definitions
+    from trimaran.caches.sending import Export, Sending
     from trimaran.engine.engine import Engine
     from trimaran.engine.request import BuildRequest
     from trimaran.exporters.assemble import Exportable
     from trimaran.graph.frontend import Built
     from trimaran.graph.vertex import Edge, Vertex
     from trimaran.oci.descriptor import Descriptor
-    from trimaran.solver.protocols import Result
+    from trimaran.solver.protocols import Result, SharedCache
     from trimaran.solver.solver import Solver
     from trimaran.steps.context import StepContext
 
@@ -37,22 +45,69 @@ class BuildCaches:
         self._context = context
         self._sink = sink
         self._imported: ImportedCaches | None = None
+        self._sendings: list[Sending] = []
+        self._ahead: Ahead | None = None
+        self._hashed: Contents | None = None
+        self._running = False
 
-    async def imported(self) -> ImportedCaches | None:
-        """What `--cache-from` names; None when that is nothing."""
+    async def shared(self) -> SharedCache | None:
+        """What earlier builds kept of shared caches, and what `--cache-from` names; None when that is nothing."""
+        imported = await self._import()
+        if not self._engine.store.records.has_shared():
+            return imported
+        from trimaran.caches.kept import KeptResults
+        from trimaran.caches.together import Together
+
+        kept = KeptResults(self._engine.store, self._definitions())
+        return kept if imported is None else Together([kept, imported])
+
+    async def _import(self) -> ImportedCaches | None:
         imports = self._allowed(self._request.cache_from)
         if not imports:
             return None
-        from trimaran.caches.imported import Contents, ImportedCaches
+        from trimaran.caches.imported import ImportedCaches
         from trimaran.caches.importing import import_caches
 
-        engine, context = self._engine, self._context
+        engine, keys = self._engine, self._context.source_keys
         platforms = self._request.frontend.platforms
         links = await import_caches(imports, engine.registry, platforms, self._sink)
         if links:
-            contents = Contents(engine.store, context.view)
-            self._imported = ImportedCaches(links, engine.store, contents, context.source_keys, engine.host, self._warn)
+            self._imported = ImportedCaches(links, engine.store, self._contents(), keys, engine.host, self._warn)
         return self._imported
+
+    def _contents(self) -> Contents:
+        """One for the build: what was hashed to find something is not hashed again to write it."""
+        if self._hashed is None:
+            from trimaran.caches.contents import Contents
+
+            self._hashed = Contents(self._engine.store, self._context.view)
+        return self._hashed
+
+    def _definitions(self) -> Definitions:
+        from trimaran.caches.kept import Definitions
+
+        return Definitions(self._contents(), self._context.source_keys, self._engine.host, self._counts_secrets)
+
+    def _counts_secrets(self, vertex: Vertex) -> bool:
+        """Steps with `--secret …,cache-key=hash`: BuildKit's names of them say nothing of values that count here."""
+        from trimaran.steps.mounts import hashed_secrets
+
+        return isinstance(vertex.op, ExecOp) and bool(hashed_secrets(vertex.op, self._context))
+
+    async def keep(self, edges: Sequence[Edge], solver: Solver) -> None:
+        """Remember what imported caches gave, as far as it is here: the next build need not name them."""
+        if self._imported is None or not solver.shared:
+            return
+        from trimaran.caches.kept import keep
+
+        definitions = self._definitions()
+        for vertex in reachable(edges):
+            await definitions.see(vertex, solver.inputs(vertex))
+            for output, promise in enumerate(self._imported.promises(solver.matches(vertex))):
+                definition = definitions.of(vertex, output)
+                if definition is not None:
+                    layers = tuple(LayerId(layer.diff_id) for layer in promise.layers)
+                    keep(self._engine.store, definition, Rootfs(layers), promise.origin, vertex.hints.name)
 
     def _allowed(self, imports: Sequence[CacheImport]) -> Sequence[CacheImport]:
         """Offline, folders alone are read."""
@@ -89,11 +144,51 @@ class BuildCaches:
             patched.append(msgspec.structs.replace(part, config=config))
         return patched
 
+    @property
+    def are_written(self) -> bool:
+        """Whether there is an export that blobs are sent for."""
+        return any(not isinstance(export, InlineExport) for export in self._request.cache_to)
+
+    @asynccontextmanager
+    async def working_ahead(self, edges: Sequence[Edge], solver: Solver) -> AsyncIterator[None]:
+        """While the steps of `edges` run, blobs that `export` will need are made and sent."""
+        if not self.are_written:
+            yield
+            return
+        from trimaran.caches.ahead import Ahead
+        from trimaran.caches.sending import Sending
+
+        engine = self._engine
+        exports = [each for each in self._request.cache_to if not isinstance(each, InlineExport)]
+        self._sendings = [Sending(export, engine.store, engine.registry, self._sink) for export in exports]
+        ahead = self._ahead = Ahead(engine.store.layers, self._sendings, edges)
+        if self._running:
+            ahead.runs()
+        for vertex in reachable(edges):
+            ahead.gives(vertex, solver.known(vertex) or ())
+        async with aio.TaskGroup() as group:
+            working = group.start(ahead.work())
+            try:
+                yield
+            finally:
+                working.cancel()
+
+    def runs(self, vertex: Vertex) -> None:
+        """See `solver.protocols.Observer`."""
+        self._running = True
+        if self._ahead is not None:
+            self._ahead.runs()
+
+    def gives(self, vertex: Vertex, results: Sequence[Result]) -> None:
+        """See `solver.protocols.Observer`."""
+        if self._ahead is not None:
+            self._ahead.gives(vertex, results)
+
     async def export(self, edges: Sequence[Edge], solver: Solver) -> Descriptor | None:
         """Write all that `--cache-to` names; the manifest of the last one that has one."""
-        exports = [each for each in self._request.cache_to if not isinstance(each, InlineExport)]
-        if not exports:
+        if self._ahead is None:
             return None
+        self._ahead.rest()
         from trimaran.caches.exporting import export_cache
 
         collector = self._collector(solver)
@@ -101,10 +196,7 @@ class BuildCaches:
         async def collect(export: Export) -> CacheConfig:
             return await self._collect(collector, edges, export)
 
-        engine = self._engine
-        written = await aio.all_of(
-            export_cache(export, collect, engine.store, engine.registry, self._sink) for export in exports
-        )
+        written = await aio.all_of(export_cache(sending, collect, self._sink) for sending in self._sendings)
         manifests = [each for each in written if each is not None]
         return manifests[-1] if manifests else None
 
@@ -118,11 +210,9 @@ class BuildCaches:
 
     def _collector(self, solver: Solver) -> Collector:
         from trimaran.caches.collecting import Collector
-        from trimaran.caches.imported import Contents
 
-        engine, context = self._engine, self._context
-        contents = Contents(engine.store, context.view)
-        return Collector(engine.store, contents, context.source_keys, engine.host, _Solved(solver, self._imported))
+        engine, keys = self._engine, self._context.source_keys
+        return Collector(engine.store, self._contents(), keys, engine.host, _Solved(solver, self._imported))
 
 
 class _Solved:

@@ -31,6 +31,8 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
     only-first | only-second | unknown (a record is gone)."""
     reasons: tuple[Reason, ...] = ()
     seconds: float = 0.0
+    origin: str = ""
+    """Of a cached step: the shared cache that its result comes from."""
 
 
 class _Line(msgspec.Struct):
@@ -55,6 +57,7 @@ def explained(root: str, record: BuildRecord) -> list[Explained]:
                 outcome="failed" if step.error else "cached" if step.cached else ran,
                 reasons=misses.get(step.digest, ()),
                 seconds=round(max(step.completed - step.started, 0) / 1e9, 3),
+                origin=step.origin,
             )
         )
     return _joined(found)
@@ -131,11 +134,11 @@ def _where(step: StepRecord) -> tuple[str, str]:
 
 def _joined(steps: list[Explained]) -> list[Explained]:
     """Platforms on which the same happened to the same step are one."""
-    rows: dict[tuple[str, str, tuple[Reason, ...]], Explained] = {}
+    rows: dict[tuple[str, str, str, tuple[Reason, ...]], Explained] = {}
     for step in steps:
-        known = rows.setdefault((step.name, step.outcome, step.reasons), step)
+        known = rows.setdefault((step.name, step.outcome, step.origin, step.reasons), step)
         if known is not step:
-            rows[known.name, known.outcome, known.reasons] = msgspec.structs.replace(
+            rows[known.name, known.outcome, known.origin, known.reasons] = msgspec.structs.replace(
                 known, platforms=(*known.platforms, *step.platforms), seconds=round(known.seconds + step.seconds, 3)
             )
     return list(rows.values())

@@ -126,6 +126,7 @@ class BuildLog:
             place=event.place,
             platform=event.platform,
             key=str(event.key),
+            origin=event.origin,
         )
 
     @property

@@ -88,6 +88,8 @@ class StepRecord(msgspec.Struct, frozen=True, kw_only=True):
     platform: str = ""
     key: str = ""
     """Of its cache record."""
+    origin: str = ""
+    """The shared cache that a cached step's result comes from."""
 
 
 class BuildOutcome(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,13 +22,17 @@ class Foresight:
     def __init__(self, shared: SharedCache) -> None:
         self._shared = shared
         self._matches: dict[Digest, tuple[Matches, ...]] = {}
+        self._whole: set[Digest] = set()
+        """Vertices of which all inputs were known when they were seen."""
 
     async def see(self, vertex: Vertex, inputs: Sequence[Result | None]) -> None:
         """Find what the vertex matches, unless it is known; `inputs` are the results that are there already."""
-        if any(self._matches.get(vertex.digest, ())) or vertex.hints.ignore_cache:
+        if vertex.digest in self._whole or vertex.hints.ignore_cache:
             return  # what is made anew matches nothing, so what is above it is entered by content alone
         of_inputs = [self._of(edge) for edge in vertex.inputs]
         self._matches[vertex.digest] = await self._shared.match(vertex, of_inputs, inputs)
+        if None not in inputs:
+            self._whole.add(vertex.digest)
 
     def matches(self, vertex: Vertex) -> tuple[Matches, ...]:
         return self._matches.get(vertex.digest, ())
@@ -64,5 +68,12 @@ class Foresight:
         everything = {vertex.digest for vertex in reachable(edges, done)}
         return served, everything - needed - served.keys()
 
-    def gone(self, part: str) -> str:
+    def expect(self, order: Sequence[Vertex]) -> None:
+        self._shared.expect(order)
+
+    def origin(self, vertex: Vertex) -> str:
+        """Where what was promised for the vertex comes from."""
+        return self._shared.origin(self._matches.get(vertex.digest, ()))
+
+    def gone(self, part: str) -> str | None:
         return self._shared.gone(part)

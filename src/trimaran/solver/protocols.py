@@ -72,6 +72,8 @@ class CacheRecord(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
     account: Account | None = None
     """None in records of older versions, and where nobody keeps accounts."""
+    origin: str = ""
+    """The shared cache that gave the result, for people; "" for what was made here."""
 
 
 class Eviction(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,6 +163,18 @@ class Explainer(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """Is told how a build goes on, as it does; returns at once."""
+
+    def runs(self, vertex: Vertex) -> None:
+        """The step runs: nobody had its result."""
+        ...
+
+    def gives(self, vertex: Vertex, results: Sequence[Result]) -> None:
+        """Made, found or promised; again when it turned out gone."""
+        ...
+
+
 class Index(Protocol):
     """Remembers records. `find` bumps the record's last use."""
 
@@ -213,6 +227,10 @@ class SharedCache(Protocol):
     vertices whose inputs nobody made here.
     """
 
+    def expect(self, order: Sequence[Vertex]) -> None:
+        """These vertices will be asked about, inputs first."""
+        ...
+
     async def match(
         self, vertex: Vertex, inputs: Sequence[Matches], results: Sequence[Result | None]
     ) -> tuple[Matches, ...]:
@@ -223,8 +241,15 @@ class SharedCache(Protocol):
         """Promises, one per output; None when there is none to be had."""
         ...
 
-    def gone(self, part: str) -> str:
-        """The part was looked for in vain: no promise with it is made again. The cache's name, if it made one."""
+    def origin(self, matches: Sequence[Matches]) -> str:
+        """Of what `restore` gives: the name of the cache that has it, for people."""
+        ...
+
+    def gone(self, part: str) -> str | None:
+        """The part was looked for in vain: no promise with it is made again.
+
+        The name of the cache that made one, "" if this store kept it; None if there was none.
+        """
         ...
 
 

@@ -30,6 +30,7 @@ from trimaran.solver.protocols import (
     KeyInput,
     Matches,
     Miss,
+    Observer,
     Result,
     ResultGone,
     Results,
@@ -63,6 +64,7 @@ class Solver:
         sink: Sink,
         explainer: Callable[[], Explainer] | None = None,
         shared: SharedCache | None = None,
+        observer: Observer | None = None,
     ) -> None:
         """`explainer` is asked for one at the first miss."""
         self._make_step = make_step
@@ -76,6 +78,7 @@ class Solver:
         self._index = index
         self._results = results
         self._sink = sink
+        self._observer = observer
         self._done: dict[Digest, tuple[Result, ...]] = {}
         self._vertices: dict[Digest, Vertex] = {}
         self._records: dict[Digest, CacheRecord] = {}
@@ -86,6 +89,8 @@ class Solver:
         self._once = aio.Once()
         self.executed = 0
         self.cached = 0
+        self.shared = 0
+        """Vertices served from the shared cache."""
 
     async def solve(self, edges: Sequence[Edge]) -> list[Result]:
         """The result of each edge. Results are promises: `need` is the way to their bytes."""
@@ -130,9 +135,10 @@ class Solver:
     async def _look_ahead(self, edges: Sequence[Edge], foresight: Foresight) -> None:
         """Serve from the shared cache what it has nearest to `edges`: what lies below need not be made at all."""
         order = reachable(edges, self._done)
+        foresight.expect(order)
         await aio.all_of([self._once.run(v.digest, partial(self._solve_vertex, v)) for v in order if not v.inputs])
         for vertex in order:
-            inputs = self._known_inputs(vertex)
+            inputs = self.inputs(vertex)
             if vertex.digest not in self._done and None not in inputs:
                 await self._serve(vertex, [result for result in inputs if result is not None])
             await foresight.see(vertex, inputs)
@@ -140,12 +146,15 @@ class Solver:
         for vertex in order:
             if vertex.digest in served:
                 self._done[vertex.digest] = served[vertex.digest]
+                self.shared += 1
             if vertex.digest in served or vertex.digest in skipped:
                 self.cached += 1
                 now = time.time_ns()
-                self._sink(vertex_event(vertex, started=now, completed=now, cached=True))
+                origin = foresight.origin(vertex) if vertex.digest in served else ""
+                self._sink(vertex_event(vertex, started=now, completed=now, cached=True, origin=origin))
 
-    def _known_inputs(self, vertex: Vertex) -> list[Result | None]:
+    def inputs(self, vertex: Vertex) -> list[Result | None]:
+        """What the vertex reads, as far as it was made or found; nothing is asked for it."""
         known = [(self._done.get(edge.vertex.digest), edge.index) for edge in vertex.inputs]
         return [None if results is None else results[index] for results, index in known]
 
@@ -179,6 +188,8 @@ class Solver:
         with located(vertex.hints.where), work:
             results = await self._results_of(vertex, step, inputs, work)
         self._done[vertex.digest] = results
+        if self._observer is not None:
+            self._observer.gives(vertex, results)
 
     def _result(self, edge: Edge) -> Result:
         results = self._done.get(edge.vertex.digest)
@@ -192,7 +203,7 @@ class Solver:
         reads = await step.reads(inputs)
         key = work.key = key_of(step.op, reads)
         if not vertex.hints.ignore_cache:
-            found = self._look_up(vertex, key) or await self._shared_result(vertex, inputs)
+            found = self._look_up(vertex, key) or await self._shared_result(vertex, inputs, work)
             if found is not None:
                 work.cached = True
                 self.cached += 1
@@ -208,6 +219,8 @@ class Solver:
             if results is not None:
                 return results
             known = await self._explain(vertex, step, key, reads, inputs)
+            if self._observer is not None:
+                self._observer.runs(vertex)
             results = await work.run(step, inputs)
             self.executed += 1
             return await self._remember(vertex, step.op, key, reads, results, (time.time_ns() - before) / 1e9, known)
@@ -252,12 +265,16 @@ class Solver:
         )
         return await self._explainer.missed(miss)
 
-    async def _shared_result(self, vertex: Vertex, inputs: Sequence[Result]) -> tuple[Result, ...] | None:
+    async def _shared_result(self, vertex: Vertex, inputs: Sequence[Result], work: Work) -> tuple[Result, ...] | None:
         """Now that the inputs are there, their content may lead to what their definition did not."""
         if self._foresight is None:
             return None
         await self._foresight.see(vertex, inputs)
-        return self._foresight.promised(vertex)
+        promised = self._foresight.promised(vertex)
+        if promised is not None:
+            work.origin = self._foresight.origin(vertex)
+            self.shared += 1
+        return promised
 
     def _look_up(self, vertex: Vertex, key: Digest) -> tuple[Result, ...] | None:
         record = self._index.find(key)
@@ -307,7 +324,7 @@ class Solver:
         Raises when the same step's results vanish again and again: something else takes them away.
         """
         self._results.gone(gone.part)
-        promised = self._foresight.gone(gone.part) if self._foresight is not None else ""
+        promised = self._foresight.gone(gone.part) if self._foresight is not None else None
         makers = {
             digest
             for digest, vertex in self._vertices.items()
@@ -322,8 +339,8 @@ class Solver:
             record = self._records.pop(digest, None)
             if record is not None and digest in makers:
                 self._index.drop(record.key)
-            if digest in makers and (promised or record is not None):
-                self._broken[digest] = promised
+            if digest in makers and (promised is not None or record is not None):
+                self._broken[digest] = promised or ""
         self._vanished.update(makers)
         for maker in makers:
             if self._vanished[maker] > _RERUNS:

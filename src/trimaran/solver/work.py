@@ -18,6 +18,7 @@ class Work:
     def __init__(self, vertex: Vertex, step: Step, sink: Sink) -> None:
         self.cached = False
         self.key = ""
+        self.origin = ""
         self._vertex = vertex
         self._step = step
         self._sink = sink
@@ -47,6 +48,7 @@ class Work:
                 execution=execution,
                 emulated=self._ran if execution == "emulated" else 0,
                 key=self.key,
+                origin=self.origin,
             )
         )
 
@@ -69,6 +71,7 @@ def vertex_event(
     execution: str = "",
     emulated: int = 0,
     key: str = "",
+    origin: str = "",
 ) -> VertexEvent:
     return VertexEvent(
         digest=vertex.digest,
@@ -84,4 +87,5 @@ def vertex_event(
         place=vertex.hints.place,
         platform=vertex.constraints.platform.format_all() if vertex.constraints.platform else "",
         key=key,
+        origin=origin,
     )

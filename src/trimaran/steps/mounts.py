@@ -76,10 +76,15 @@ async def reads(op: ExecOp, inputs: Sequence[Result], context: StepContext) -> l
     return read
 
 
+def hashed_secrets(op: ExecOp, context: StepContext) -> list[str]:
+    """Ids of the secrets the step is given whose values count."""
+    ids = {mount.secret.id for mount in op.mounts if mount.secret is not None} | {each.id for each in op.secret_env}
+    return sorted(identifier for identifier in ids if context.secrets.in_key(identifier))
+
+
 async def secret_reads(op: ExecOp, context: StepContext) -> list[KeyInput]:
     """Of secrets that were given with `cache-key=hash`: a keyed hash, so that nobody can try values on a record."""
-    ids = {mount.secret.id for mount in op.mounts if mount.secret is not None} | {each.id for each in op.secret_env}
-    asked = sorted(identifier for identifier in ids if context.secrets.in_key(identifier))
+    asked = hashed_secrets(op, context)
     if not asked:
         return []
     import hashlib

@@ -14,17 +14,29 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
+from trimaran import aio
+
 THREADS = max(2, min(os.cpu_count() or 2, 16))
 """That many blocks are compressed at a time."""
 _WAITING = 4
 """Pieces (of about 1 MiB) that may wait in a lane."""
 
+_BACK_THREADS = 2
 _pool: ThreadPoolExecutor | None = None
+_back_pool: ThreadPoolExecutor | None = None
 
 
 def threads() -> ThreadPoolExecutor:
-    """The one pool of all lanes and encoders of the process; two more than cores, for who waits for the disk."""
-    global _pool  # noqa: PLW0603 - made on first use
+    """The one pool of all lanes and encoders of the process; two more than cores, for who waits for the disk.
+
+    What is asked for by a thread in the background is done by a few others of low priority (`aio.in_background`).
+    """
+    global _pool, _back_pool  # noqa: PLW0603 - made on first use
+    if aio.is_background_thread():
+        if _back_pool is None:
+            name = "lane-background"
+            _back_pool = ThreadPoolExecutor(_BACK_THREADS, name, initializer=aio.become_background_thread)
+        return _back_pool
     if _pool is None:
         _pool = ThreadPoolExecutor(THREADS + 2, thread_name_prefix="lane")
     return _pool

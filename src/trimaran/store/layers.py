@@ -240,7 +240,7 @@ class Layers:
         has_files_here = layer in self._places.contexts or self._places.folder(layer) is not None
         renders = layer == NOTHING or has_files_here
         entries = await self.entries(layer) if renders else self._known_list(layer)
-        async with self._locked(layer):
+        async with self._locked("blob", layer):  # it takes its time, and nobody else need wait for a blob
             known = self._places.blob(layer, key)
             if known is not None:
                 return known
@@ -276,7 +276,7 @@ class Layers:
         from trimaran.store.fetching import unpack_or_pull
         from trimaran.store.pages import paged
 
-        async with self._locked(layer):
+        async with self._locked("layer", layer):
             blob = self._places.blob(layer)
             known = self._known_list(layer)
             if blob is not None and known is not None and not unpack_too:
@@ -331,7 +331,7 @@ class Layers:
         from trimaran.store.making import folder_size, render_folder
         from trimaran.store.pages import paged
 
-        async with self._locked(layer):
+        async with self._locked("layer", layer):
             known = self._places.folder(layer)
             if known is not None:
                 return known
@@ -390,9 +390,9 @@ class Layers:
         await self.database.flush()
 
     @asynccontextmanager
-    async def _locked(self, layer: LayerId) -> AsyncIterator[None]:
+    async def _locked(self, what: str, layer: LayerId) -> AsyncIterator[None]:
         """Equal work runs once, also across processes."""
-        name = Digest.of(f"layer:{layer}".encode()).hex
+        name = Digest.of(f"{what}:{layer}".encode()).hex
         async with locked(os.path.join(self._locks, name)):
             yield
 

@@ -19,6 +19,9 @@ from trimaran.store.last_use import RECORD, LastUse
 from trimaran.store.locks import locked
 from trimaran.store.packing import pack, unpack
 
+SHARED = "shared"
+"""The place of records whose results a shared cache gave (`caches/kept.py`): no step of a build file stands there."""
+
 
 def _pack(record: CacheRecord) -> bytes:
     """Names that are no UTF-8 are written so that a person can still tell what they were."""
@@ -63,6 +66,10 @@ class Records:
     def has_processes(self) -> bool:
         """Whether any process's result is remembered."""
         return self._database.row("SELECT 1 FROM record_layers WHERE layer LIKE 'run-%' LIMIT 1", ()) is not None
+
+    def has_shared(self) -> bool:
+        """Whether anything that a shared cache gave is remembered."""
+        return self._database.row("SELECT 1 FROM records WHERE place=? LIMIT 1", (SHARED,)) is not None
 
     def nearest(self, op: Digest) -> CacheRecord | None:
         waiting = self._latest.get(op)
