@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stage.consoles import blocks, pages
 
 from trimaran import settings
 from trimaran.cli import commands
@@ -183,6 +184,17 @@ def test_variables_in_the_documents_are_read_by_the_program() -> None:
     names = {name for row in rows for name in re.findall(r"[A-Z_]{4,}", row)}
     assert len(names) > 15
     assert not {name for name in names if name not in source}
+
+
+def test_every_block_with_a_terminal_is_run_or_has_a_reason() -> None:
+    """`<!-- run -->` above a block has tests/e2e/test_consoles.py run and compare it; or say why not in the list."""
+    listed_pages = tomllib.loads((REPOSITORY / "tests/documents_not_run.toml").read_text())
+    listed = {(page, first) for page, table in listed_pages.items() for first in table}
+    without = {(block.page, block.first) for page in pages() for block in blocks(page) if not block.marked}
+    assert without - listed == set(), "neither marked nor listed"
+    assert listed - without == set(), "listed and not there"
+    reasons = " ".join(reason for table in listed_pages.values() for reason in table.values())
+    assert not [path for path in re.findall(r"tests/[\w/]+\.py", reasons) if not (REPOSITORY / path).exists()]
 
 
 ALWAYS_SAID = {

@@ -185,8 +185,9 @@ def test_annotations_name_the_file_from_the_top_of_the_repository(tmp_path) -> N
     assert here.of_error(error) == "::error file=app%2C 100%25/Dockerfile,line=2,endLine=3::one%0Atwo: 100%25\n"
     assert annotations(str(context), GITHUB_WORKSPACE=str(tmp_path / "other")).of_error(error) == ""
     assert here.of_error(TrimaranError("no place")) == ""
-    remote = annotations("https://github.com/me/app.git#refs/heads/main", GITHUB_REPOSITORY="me/app")
-    assert remote.of_error(error).startswith("::error file=Dockerfile,line=2")
+    for url in ("https://github.com/me/app.git#refs/heads/main", "https://github.com/me/app.git?ref=main&checksum=01"):
+        assert annotations(url, GITHUB_REPOSITORY="me/app").of_error(error).startswith("::error file=Dockerfile,line=2")
+        assert annotations(url, GITHUB_REPOSITORY="me/ap").of_error(error) == ""
     assert annotations(str(context), GITHUB_WORKSPACE=str(tmp_path), TRIMARAN_LOG_GROUPS="off").of_error(error) == ""
 
 

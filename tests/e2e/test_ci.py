@@ -83,7 +83,7 @@ def test_github_with_dockers_actions(trimaran, program, docker_cli, token_regist
         repository = forge.repository("app")
         repository.write("Dockerfile", WITH_RUN)
         repository.write("hello", "hello from git\n")
-        repository.commit()
+        environment["GITHUB_SHA"] = repository.commit()
         lines = recipes(PAGE)["actions on github.com"]
         lines = lines.replace("https://github.com/me/app.git", forge.url("app"))
         lines = lines.replace("--username me ghcr.io", f"--username {token_registry.user} ghcr.io")

@@ -59,7 +59,8 @@ class Annotations(msgspec.Struct, frozen=True):
         context, file = self.options.context, self.options.file
         if not os.path.isdir(context):
             ours = self.environment.get("GITHUB_REPOSITORY", "")
-            return os.path.normpath(file or where.filename) if ours and f"/{ours}.git#" in context else ""
+            here = ours and any(f"/{ours}.git{mark}" in context for mark in "#?")  # as docker/actions-toolkit writes it
+            return os.path.normpath(file or where.filename) if here else ""
         path = file if os.path.basename(file) == where.filename else os.path.join(context, where.filename)
         top = self.environment.get("GITHUB_WORKSPACE", "") or os.getcwd()
         path = os.path.relpath(os.path.realpath(path), os.path.realpath(top))
