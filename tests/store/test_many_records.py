@@ -15,6 +15,7 @@ from trimaran.store.layer_rows import LayerBlob, insert_blob, insert_layer
 from trimaran.store.packing import pack
 from trimaran.store.prune import PruneOptions
 from trimaran.store.store import open_store
+from trimaran.store.tombstones import MOST
 from trimaran.store.usage import INTERNAL
 
 DEPTH = 20
@@ -116,3 +117,19 @@ def test_pruning_a_store_of_10000_records(large):
         for layer, stack in store.database.query("SELECT id, parents FROM layers"):
             assert layer in left
             assert left.issuperset(stack.split())
+
+
+def test_removing_all_of_10000_records(large):
+    """Time grows with what goes, not with its square; the last of them are remembered."""
+    with open_store(large) as store:
+        count = sum(record.type != INTERNAL for record in store.collector.usage(Cancel()))
+        gone = []
+        took = seconds(lambda: gone.extend(store.collector.prune(Cancel(), PruneOptions(all=True))))
+        print(f"{len(gone)} records removed in {took:.2f} s")
+        assert len(gone) == count > 9000
+        assert took < 3
+        for table in ("layers", "layer_blobs", "snapshots", "records", "record_layers", "blobs"):
+            assert store.database.row(f"SELECT count(*) FROM {table}") == (0,), table
+        assert store.database.row("SELECT count(*) FROM tombstones") == (MOST,)
+    assert os.listdir(os.path.join(large, "snapshots")) == []
+    assert os.listdir(os.path.join(large, "blobs", "sha256")) == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -25,8 +25,8 @@ from trimaran.store.locks import guarded
 from trimaran.store.page_rows import sweep_pages
 from trimaran.store.pins import live_pins
 from trimaran.store.prune import PruneOptions, choose
-from trimaran.store.removal import remove_tree
-from trimaran.store.tombstones import bury_layer
+from trimaran.store.removal import remove_tree, remove_trees, unlink_all
+from trimaran.store.tombstones import bury_layers
 from trimaran.store.usage import CACHE_MOUNT, GIT_REPOSITORY, UsageRecord, usage
 
 ASKED = Eviction(cause="prune")
@@ -92,8 +92,7 @@ class Collector:
             freed = self._database.write_now(lambda connection: self._delete_rows(connection, chosen, pins, trash, why))
             reached("gc rows")
             self._delete_blobs()
-        for path in trash:
-            remove_tree(cancel, path)
+        remove_trees(cancel, trash)
         reached("gc files")
         yield from freed
 
@@ -116,19 +115,17 @@ class Collector:
         trash: list[str],
         why: Eviction,
     ) -> list[UsageRecord]:
-        freed = []
-        for record in chosen:
-            condemned = connection.execute("SELECT condemned FROM layers WHERE id=?", (record.id,)).fetchone()
-            if condemned is None or not condemned[0]:
-                continue  # a build made it anew meanwhile
-            if f"layer:{record.id}" in pins:
-                connection.execute("UPDATE layers SET condemned=0 WHERE id=?", (record.id,))
-                continue
-            rows = connection.execute("SELECT number FROM snapshots WHERE layer=?", (record.id,)).fetchall()
+        condemned = {layer for (layer,) in connection.execute("SELECT id FROM layers WHERE condemned")}
+        going = [record for record in chosen if record.id in condemned]  # others a build made anew meanwhile
+        pinned = [record.id for record in going if f"layer:{record.id}" in pins]
+        _pardon(connection, pinned)
+        going = [record for record in going if f"layer:{record.id}" not in pins]
+        layers = [record.id for record in going]
+        for some in _spans(layers):
+            rows = connection.execute(f"SELECT number FROM snapshots WHERE layer IN ({marks(some)})", some)  # noqa: S608
             trash += [os.path.join(self._root, "snapshots", str(number)) for (number,) in rows]
-            if _delete_layer(connection, record.id, why, keep_images=record.shared) or record.size:
-                freed.append(record)
-        return freed
+        gone = _delete_layers(connection, layers, why, of_images={record.id for record in going if record.shared})
+        return [record for record in going if record.id in gone or record.size]
 
     def _delete_blobs(self) -> None:
         """Blobs that no layer, image or living build has. The collector's lock is held: no row is being inserted."""
@@ -146,10 +143,8 @@ class Collector:
             connection.execute("UPDATE blobs SET condemned=0 WHERE condemned")
             return gone
 
-        for name in self._database.write_now(job):
-            digest = Digest(name)
-            with suppress(OSError):
-                os.unlink(os.path.join(self._root, "blobs", digest.algorithm, digest.hex))
+        gone = [Digest(name) for name in self._database.write_now(job)]
+        unlink_all([os.path.join(self._root, "blobs", digest.algorithm, digest.hex) for digest in gone])
 
     def sweep(self, cancel: Cancel, why: Eviction = _LOST) -> None:
         """Remove what crashes left: files without rows, rows without files, rows of layers that have no bytes."""
@@ -161,8 +156,7 @@ class Collector:
             trash += self._sweep_snapshots(pins)
             self._database.write_now(lambda connection: _sweep_layers(connection, pins, why))
             self._database.write_now(sweep_pages)
-        for path in trash:
-            remove_tree(cancel, path)
+        remove_trees(cancel, trash)
         cache_mounts.sweep(cancel, self._root)
         repositories.sweep(cancel, self._root)
 
@@ -200,22 +194,45 @@ class Collector:
         return [os.path.join(folder, name) for name in names if name not in known]
 
 
-def _delete_layer(connection: sqlite3.Connection, layer: str, why: Eviction, *, keep_images: bool) -> bool:
-    """All rows of a layer; with `keep_images` those stay (False) that a named image needs to be run or pushed."""
-    connection.execute("DELETE FROM snapshots WHERE layer=?", (layer,))
-    if keep_images:
+_SPAN = 500
+"""Names in one statement."""
+
+
+def _spans(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    return (tuple(names[start : start + _SPAN]) for start in range(0, len(names), _SPAN))
+
+
+def _pardon(connection: sqlite3.Connection, layers: Sequence[str]) -> None:
+    connection.executemany("UPDATE layers SET condemned=0 WHERE id=?", [(layer,) for layer in layers])
+
+
+def _delete_layers(
+    connection: sqlite3.Connection, layers: Sequence[str], why: Eviction, *, of_images: Collection[str] = ()
+) -> set[str]:
+    """All rows of the layers; of those `of_images` a row stays, and the layer, that a named image needs to be run or
+    pushed. Gives the layers that went.
+    """
+    for some in _spans(layers):
+        connection.execute(f"DELETE FROM snapshots WHERE layer IN ({marks(some)})", some)  # noqa: S608
+    needed: set[str] = set()
+    for some in _spans(list(of_images)):
         connection.execute(
-            "DELETE FROM layer_blobs WHERE layer=? AND digest NOT IN (SELECT digest FROM image_blobs)", (layer,)
+            f"DELETE FROM layer_blobs WHERE layer IN ({marks(some)})"  # noqa: S608
+            " AND digest NOT IN (SELECT digest FROM image_blobs)",
+            some,
         )
-        if connection.execute("SELECT 1 FROM layer_blobs WHERE layer=?", (layer,)).fetchone():
-            connection.execute("UPDATE layers SET condemned=0 WHERE id=?", (layer,))
-            return False
-    connection.execute("DELETE FROM layer_blobs WHERE layer=?", (layer,))
-    connection.execute("DELETE FROM layer_files WHERE layer=?", (layer,))
-    bury_layer(connection, layer, why)
-    connection.execute("DELETE FROM layers WHERE id=?", (layer,))
-    connection.execute("DELETE FROM fast.used WHERE kind='layer' AND id=?", (layer,))
-    return True
+        rows = connection.execute(f"SELECT layer FROM layer_blobs WHERE layer IN ({marks(some)})", some)  # noqa: S608
+        needed.update(layer for (layer,) in rows)
+    _pardon(connection, list(needed))
+    going = [layer for layer in layers if layer not in needed]
+    for some in _spans(going):
+        connection.execute(f"DELETE FROM layer_blobs WHERE layer IN ({marks(some)})", some)  # noqa: S608
+        connection.execute(f"DELETE FROM layer_files WHERE layer IN ({marks(some)})", some)  # noqa: S608
+    bury_layers(connection, going, why)
+    for some in _spans(going):
+        connection.execute(f"DELETE FROM layers WHERE id IN ({marks(some)})", some)  # noqa: S608
+        connection.execute(f"DELETE FROM fast.used WHERE kind='layer' AND id IN ({marks(some)})", some)  # noqa: S608
+    return set(going)
 
 
 def _sweep_layers(connection: sqlite3.Connection, pins: set[str], why: Eviction) -> None:
@@ -224,7 +241,5 @@ def _sweep_layers(connection: sqlite3.Connection, pins: set[str], why: Eviction)
         "SELECT id FROM layers WHERE id NOT IN (SELECT layer FROM snapshots)"
         " AND id NOT IN (SELECT layer FROM layer_blobs)"
     ).fetchall()
-    for (layer,) in rows:
-        if f"layer:{layer}" not in pins:
-            _delete_layer(connection, layer, why, keep_images=False)
+    _delete_layers(connection, [layer for (layer,) in rows if f"layer:{layer}" not in pins], why)
     connection.execute("DELETE FROM origins WHERE digest NOT IN (SELECT digest FROM layer_blobs)")

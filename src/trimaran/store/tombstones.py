@@ -1,6 +1,6 @@
 """What is remembered of records that went, so that a miss can be explained. Small: the last MOST of them.
 
-Law: whoever deletes records does it by `bury` (or `bury_layer`), in its own transaction; nobody deletes from `records`
+Law: whoever deletes records does it by `bury` (or `bury_layers`), in its own transaction; nobody deletes from `records`
 otherwise, but the solver when what a record promised is not there.
 """
 
@@ -20,19 +20,27 @@ MOST = 2000
 """Tombstones kept, the latest; about 1 KiB each."""
 
 
-def bury_layer(connection: sqlite3.Connection, layer: str, why: Eviction) -> None:
-    """Delete the records that promise `layer`."""
-    rows = connection.execute("SELECT key FROM record_layers WHERE layer=?", (layer,)).fetchall()
-    bury(connection, [key for (key,) in rows], why)
+def bury_layers(connection: sqlite3.Connection, layers: Sequence[str], why: Eviction) -> None:
+    """Delete the records that promise one of `layers`, in their order."""
+    keys: dict[str, None] = {}
+    for start in range(0, len(layers), 500):
+        some = tuple(layers[start : start + 500])
+        rows = connection.execute(f"SELECT layer, key FROM record_layers WHERE layer IN ({marks(some)})", some)  # noqa: S608
+        of_layer: dict[str, list[str]] = {}
+        for layer, key in rows:
+            of_layer.setdefault(layer, []).append(key)
+        keys.update((key, None) for layer in some for key in of_layer.get(layer, ()))
+    bury(connection, list(keys), why)
 
 
 def bury(connection: sqlite3.Connection, keys: Sequence[str], why: Eviction) -> None:
-    """Delete these records and remember that they were."""
+    """Delete these records and remember that they were, the last of them where they are more than MOST."""
     now = time.time_ns()
     for start in range(0, len(keys), 500):
         some = tuple(keys[start : start + 500])
         known = f"key IN ({marks(some)})"
-        for key, place, body in connection.execute(f"SELECT key, place, body FROM records WHERE {known}", some):  # noqa: S608
+        found = connection.execute(f"SELECT key, place, body FROM records WHERE {known}", some)  # noqa: S608
+        for key, place, body in found if start >= len(keys) - MOST - 500 else ():
             stone = _stone(body, now, why)
             if stone is not None:
                 connection.execute("INSERT OR REPLACE INTO tombstones VALUES(?,?,?,?)", (key, place, now, pack(stone)))
