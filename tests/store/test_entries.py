@@ -161,3 +161,12 @@ def test_folders_are_those_of_the_index(made):
     entries, _ = made
     assert entries.folders() == {path for path, names in entries.children.items() if names}
     assert entries.root == entries.get("")
+
+
+def test_a_list_may_have_the_name_that_its_making_gave_it():
+    """What making dated, by the moment it began, is in no name; everything else is."""
+    made = EntryList.of([Entry("a", FOLDER, mtime=7_000_000_001), Entry("a/b", FOLDER, mtime=3)])
+    assert made.may_be(made.digest)
+    assert made.may_be(made.digest_of(made=7_000_000_001))
+    other = EntryList.of([Entry("a", FOLDER, mtime=7_000_000_001), Entry("a/c", FOLDER, mtime=3)])
+    assert not made.may_be(other.digest_of(made=7_000_000_001))

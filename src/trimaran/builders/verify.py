@@ -19,7 +19,7 @@ from trimaran.engine.engine import Engine, open_engine, state_folder
 from trimaran.engine.history import MadeImage, asked_for, builds, choose, made_image
 from trimaran.engine.places import PlacedImage, in_store, open_image
 from trimaran.engine.request import BuildRequest
-from trimaran.errors import NotFound
+from trimaran.errors import Conflict, NotFound
 from trimaran.events import Sink
 from trimaran.exporters.options import DockerOutput, ImageOptions, ImageOutput
 from trimaran.platforms import default
@@ -42,7 +42,9 @@ async def verify(
                 original = in_store(engine, text, made.root)
                 return await _again(original, options, made, engine, sink, environment)
             async with open_image(text, engine) as original:
-                return await _again(original, options, _that_made(engine, original), engine, sink, environment)
+                return await _again(
+                    original, options, _that_made(engine, original, needed=options is None), engine, sink, environment
+                )
 
 
 def _of_build(engine: Engine, text: str) -> MadeImage | None:
@@ -61,9 +63,20 @@ def _of_build(engine: Engine, text: str) -> MadeImage | None:
     return made
 
 
-def _that_made(engine: Engine, image: PlacedImage) -> MadeImage | None:
-    found = (made_image(engine.store.root, record.build_id) for record in asked_for(builds(engine.store.root)))
-    return next((made for made in found if made is not None and made.root.digest == image.root.digest), None)
+def _that_made(engine: Engine, image: PlacedImage, *, needed: bool) -> MadeImage | None:
+    """Conflict when it is `needed`, not known, and a build's record cannot be read, which may be the one."""
+    unreadable: Conflict | None = None
+    for record in asked_for(builds(engine.store.root)):
+        try:
+            made = made_image(engine.store.root, record.build_id)
+        except Conflict as error:
+            unreadable = unreadable or error
+            continue
+        if made is not None and made.root.digest == image.root.digest:
+            return made
+    if needed and unreadable is not None:
+        raise unreadable
+    return None
 
 
 async def _again(

@@ -21,7 +21,7 @@ import msgspec
 
 from trimaran.digest import Digest
 from trimaran.engine.request import BuildOutcome, BuildRequest, StepRecord
-from trimaran.errors import NotFound, StepFailed
+from trimaran.errors import Conflict, NotFound, StepFailed
 from trimaran.events import Event, LogEvent, Sink, VertexEvent
 from trimaran.oci.descriptor import Descriptor
 from trimaran.settings import HistorySettings
@@ -58,12 +58,35 @@ class MadeImage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def made_image(root: str, build_id: str) -> MadeImage | None:
-    """What a build made; None when it made no image, or its context's URL holds a password."""
+    """What a build made; None when it made no image, or its context's URL holds a password.
+
+    Conflict when another version wrote it and meant more than this one understands.
+    """
     try:
         with open(os.path.join(root, "builds", build_id, MADE), "rb") as file:
-            return unpack(file.read(), MadeImage)
-    except (OSError, msgspec.MsgspecError):
+            written = file.read()
+    except OSError:
         return None
+    try:
+        made = unpack(written, MadeImage)
+        understood = _holds(msgspec.msgpack.decode(pack(made)), msgspec.msgpack.decode(written))
+    except msgspec.MsgspecError:
+        understood = False
+    if not understood:
+        raise Conflict(
+            f"read build {build_id}: another version of Trimaran wrote down how it was made",
+            hint="use that one, or say what to build from: verify IMAGE CONTEXT, with the options it was built with",
+        )
+    return made
+
+
+def _holds(all_of_it: Any, part: Any) -> bool:
+    """Whether every field of `part` came over; an older version had fewer, and their defaults mean what it did."""
+    if isinstance(part, dict) and isinstance(all_of_it, dict):
+        return all(key in all_of_it and _holds(all_of_it[key], value) for key, value in part.items())
+    if isinstance(part, list) and isinstance(all_of_it, list) and len(part) == len(all_of_it):
+        return all(map(_holds, all_of_it, part))
+    return bool(all_of_it == part)
 
 
 class BuildLog:

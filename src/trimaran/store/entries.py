@@ -38,6 +38,8 @@ ROOT_MODE = 0o755
 
 _PIECE = 1000
 """Entries that are encoded at once."""
+_TRIED = 100
+"""Times of making that are tried at most."""
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=str)  # a Digest is a str, which msgspec wants said
 
 
@@ -172,6 +174,16 @@ class EntryList:
                 )
             hasher.update(memoryview(_encoded(rows))[len(_array_head(len(rows))) :])
         return Digest.of_hash(hasher)
+
+    def may_be(self, name: str) -> bool:
+        """Whether a layer of this list may have this name, whatever time its making was at (see `digest_of`).
+
+        Making dates what it makes by the moment it began, so the latest times are tried; when there are too many, yes.
+        """
+        if self.digest == name:
+            return True
+        times = sorted({entry.mtime for entry in self.entries}, reverse=True)
+        return len(times) > _TRIED or any(self.digest_of(made=time) == name for time in times)
 
     def encode(self) -> bytes:
         """Compact bytes for the database: `decode` gives the same list back."""

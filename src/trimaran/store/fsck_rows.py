@@ -64,7 +64,7 @@ def lists(cancel: Cancel, store: Store) -> Iterator[Found]:
             entries, cause = None, error.message
         if entries is not None and store.layers.is_rendered(layer) and layer != diff_id:
             try:
-                cause = "" if entries.digest == layer else "it is not the list the layer is named after"
+                cause = "" if entries.may_be(layer) else "it is not the list the layer is named after"
             except ValueError:
                 cause = "content digests are missing"
         if cause:
