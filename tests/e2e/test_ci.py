@@ -9,6 +9,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -108,7 +109,8 @@ def test_github_with_dockers_actions(trimaran, program, docker_cli, token_regist
 def test_what_the_workflow_asks_for_is_what_the_actions_run():
     job = document(PAGE, ".github/workflows/image.yml")["jobs"]["image"]
     build = next(step["with"] for step in job["steps"] if step.get("uses", "").startswith("docker/build-push-action"))
-    line = next(line for line in recipes(PAGE)["actions on github.com"].splitlines() if ":v1" in line)
+    lines = re.sub(r"\s*\\\n\s*", " ", recipes(PAGE)["actions on github.com"]).splitlines()
+    line = next(line for line in lines if ":v1" in line)
     flags = {"platforms": "platform", "tags": "tag", "cache-from": "cache-from", "cache-to": "cache-to"}
     for name, flag in flags.items():
         assert f"--{flag} {build[name]} " in line
@@ -148,7 +150,7 @@ def in_container(place, text, environment, **options):
 def test_gitlab(place, app, basic_registry):
     """Twice: the second job of the pipeline, in a new container, has the cache of the first."""
     app.dockerfile(WITH_RUN)
-    job = document(PAGE, ".gitlab-ci.yml")["image"]
+    job = document(PAGE, ".gitlab-ci.yml")["build-image"]
     for words in ("0.", "CACHED"):
         done = in_container(place(), script(job["script"]), {**gitlab(basic_registry), **job["variables"]})
         sections = gitlab_sections(done.stderr)
@@ -158,7 +160,7 @@ def test_gitlab(place, app, basic_registry):
 
 
 def test_gitlab_with_credentials_of_the_project(place, basic_registry):
-    job = document(PAGE, ".gitlab-ci.yml with DOCKER_AUTH_CONFIG")["image"]
+    job = document(PAGE, ".gitlab-ci.yml with DOCKER_AUTH_CONFIG")["build-image"]
     environment = {**gitlab(basic_registry), "DOCKER_AUTH_CONFIG": credentials(basic_registry)}
     in_container(place(), script(job["script"]), environment)
     config_of(basic_registry, "group/app:v1")
@@ -232,3 +234,11 @@ def test_tekton(place, app, basic_registry):
     digest = (here.folder / "scratch/IMAGE_DIGEST").read_text()
     assert (here.folder / "scratch/IMAGE_URL").read_text() == values["IMAGE"]
     assert config_of(basic_registry, f"me/app@{digest}")
+
+
+def test_no_job_has_the_name_of_a_keyword():
+    """GitLab takes `image:` at the top for the image of all jobs."""
+    keywords = {"after_script", "before_script", "cache", "default", "image", "include", "pages", "services", "stages"}
+    for name in recipes(PAGE):
+        if name.startswith(".gitlab-ci.yml"):
+            assert not keywords & set(document(PAGE, name))
