@@ -208,6 +208,9 @@ def test_a_missing_context_names_its_neighbour() -> None:
         ("TYPE=docker,dest=d.tar", DockerOutput(dest="d.tar")),
         ("type=docker,context=other", DockerOutput(context="other")),
         ("type=oci,dest=x,compression=zstd,compression-level=22", OciOutput(dest="x", compression=Compression("zstd", 22))),
+        ("type=oci,dest=x,compression=zstd,compression-level=0", OciOutput(dest="x", compression=Compression("zstd", 0))),
+        ("type=oci,dest=x,compression=uncompressed,compression-level=3", OciOutput(dest="x", compression=Compression("uncompressed"))),
+        ("type=oci,dest=x,compression-level=0", OciOutput(dest="x", compression=Compression("gzip", 0))),
         ("type=oci,dest=x,force-compression=true", OciOutput(dest="x", compression=Compression(force=True))),
         ("type=oci,dest=x,oci-mediatypes=false", OciOutput(dest="x", oci_media_types=False)),
         (
@@ -241,6 +244,8 @@ def test_outputs(text: str, output: Output) -> None:
         ("type=oci,dest=x,compression=lz4", 'unknown compression of --output "lz4"'),
         ("type=oci,dest=x,compression=estargz", "not done"),
         ("type=oci,dest=x,compression-level=10", "gzip has 0 to 9"),
+        ("type=oci,dest=x,compression-level=-1", "gzip has 0 to 9"),
+        ("type=oci,dest=x,compression=zstd,compression-level=23", "zstd has 0 to 22"),
         ("type=oci,dest=x,compression-level=best", "not a whole number"),
         ("type=image,unpack=true", "unpack=true: not done"),
         ("type=image,annotation-foo.k=v", 'unknown annotation type "foo"'),

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from stage.contexts import Context
 from stage.program import Trimaran
+from stage.terminal import session
 
 DOCKERFILE = """\
 FROM alpine AS tools
@@ -193,6 +194,32 @@ def test_explain_of_builds_and_between_builds(app: Trimaran, context: Context) -
     assert [step["outcome"] for step in document["steps"]] == ["cached"] * 4
     wrong = app("explain", "nothing", exit_code=1).stderr
     assert "find build nothing: no such build" in wrong
+
+
+def test_a_terminal_shows_the_same_lines(app: Trimaran, bases: str, context: Context) -> None:
+    """Below the step, while it runs and afterwards; each of the reasons as the plain progress has it."""
+
+    def shown(*words: str) -> str:
+        with session(app, "build", *words, ".", cwd=context.folder) as screen:
+            screen.resize(50, 200)
+            assert screen.end() == 0
+            return screen.text
+
+    context.write("src/f1", "changed")
+    assert "not cached: 1 of 9 files changed: src/f1 (content)" in shown()
+    assert "not cached: argument LEVEL changed" in shown("--build-arg=LEVEL=2")
+    move(app, bases, context, "two")
+    moved = rf"not cached: base {re.escape(bases)}/moving:1 moved sha256:\w{{12}} → sha256:\w{{12}}"
+    assert re.search(moved, shown())
+    app("prune", "-a", "-f")
+    assert re.search(r"not cached: evicted .{1,30} ago by `prune`", shown())
+    for folder in (app.root / "snapshots").iterdir():
+        if (folder / "tool").exists():
+            folder.rename(folder.with_name("gone"))
+            for blob in (app.root / "blobs/sha256").iterdir():
+                blob.unlink() if b"tool" in _unpacked(blob) else None
+    context.write("src/f1", "again")
+    assert "record found in the store but its blob is gone" in shown("--no-cache-filter=stage-1", "--target=tools")
 
 
 def test_rawjson_tells_programs(trimaran: Trimaran, bases: str, context: Context) -> None:

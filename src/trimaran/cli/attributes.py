@@ -8,6 +8,9 @@ from trimaran.cli.units import parse_bool, split_csv
 from trimaran.errors import UsageError
 from trimaran.spelling import unknown
 
+_LEVELS = {"gzip": 9, "zstd": 22}
+"""The highest, which BuildKit's documentation names."""
+
 
 class Attributes:
     """The pairs of one flag's value. `finish` refuses what nobody asked for, naming what is known."""
@@ -62,6 +65,15 @@ class Attributes:
         if not (digits.isascii() and digits.isdigit()):
             raise UsageError(f'read --{self._flag} {key}="{value}": not a whole number')
         return int(value)
+
+    def level(self, kind: str) -> int | None:
+        """`compression-level` of `kind`; what is not compressed has none, and any is passed over, as in BuildKit."""
+        level, most = self.integer("compression-level"), _LEVELS.get(kind)
+        if most is None:
+            return None
+        if level is not None and not 0 <= level <= most:
+            raise UsageError(f"read --{self._flag} compression-level={level}: {kind} has 0 to {most}")
+        return level
 
     def choice(self, key: str, allowed: Sequence[str], default: str) -> str:
         value = self.text(key, default)

@@ -24,7 +24,7 @@ from trimaran.spelling import unknown
 
 TYPES = ("registry", "local", "inline", "s3")
 _NOT_YET = {"gha": "GitHub's cache service", "azblob": "Azure Blob Storage"}
-_LEVELS = {"gzip": (0, 9), "zstd": (0, 22), "uncompressed": (0, 0)}
+_COMPRESSIONS = ("gzip", "zstd", "uncompressed")
 
 
 def not_here(text: str, flag: str) -> str:
@@ -148,11 +148,8 @@ def _manifest(attributes: Attributes) -> dict[str, Any]:
 
 
 def _shared(attributes: Attributes) -> dict[str, Any]:
-    compression = attributes.choice("compression", tuple(_LEVELS), "gzip")
-    level = attributes.integer("compression-level")
-    low, high = _LEVELS[compression]
-    if level is not None and not low <= level <= high:
-        raise UsageError(f"read --cache-to compression-level={level}: {compression} has levels {low} to {high}")
+    compression = attributes.choice("compression", _COMPRESSIONS, "gzip")
+    level = attributes.level(compression)
     timeout = attributes.integer("timeout")
     if timeout is not None and timeout <= 0:
         raise UsageError(f"read --cache-to timeout={timeout}: not a number of seconds", hint="for example timeout=60")

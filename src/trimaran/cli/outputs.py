@@ -26,7 +26,7 @@ from trimaran.spelling import unknown
 
 TYPES = ("image", "registry", "oci", "docker", "local", "tar", "cacheonly")
 ANNOTATION_KINDS = ("manifest", "manifest-descriptor", "index", "index-descriptor")
-_LEVELS = {"gzip": (0, 9), "zstd": (0, 22), "uncompressed": (0, 0)}
+_COMPRESSIONS = ("gzip", "zstd", "uncompressed")
 
 
 def parse_output(text: str) -> Output:
@@ -154,14 +154,11 @@ def _compression(attributes: Attributes) -> Compression:
         raise UsageError(
             f"read --output compression={kind}: not done by the embedded builder", hint="use gzip, zstd or uncompressed"
         )
-    if kind not in _LEVELS:
-        message, hint = unknown("compression of --output", kind, _LEVELS)
+    if kind not in _COMPRESSIONS:
+        message, hint = unknown("compression of --output", kind, _COMPRESSIONS)
         raise UsageError(message, hint=hint)
-    level = attributes.integer("compression-level")
-    least, most = _LEVELS[kind]
-    if level is not None and not least <= level <= most:
-        raise UsageError(f"read --output compression-level={level}: {kind} has {least} to {most}")
-    return Compression(cast("CompressionKind", kind), level, attributes.boolean("force-compression"))
+    level, force = attributes.level(kind), attributes.boolean("force-compression")
+    return Compression(cast("CompressionKind", kind), level, force)
 
 
 def _output_annotations(attributes: Attributes) -> tuple[Annotation, ...]:

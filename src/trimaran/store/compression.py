@@ -9,7 +9,6 @@ import zlib
 
 import msgspec
 
-from trimaran.errors import UsageError
 from trimaran.oci import media_types
 
 GZIP = "gzip"
@@ -22,27 +21,16 @@ _DOCKER = {
     GZIP: media_types.DOCKER_LAYER_GZIP,
     ZSTD: media_types.DOCKER_LAYER_ZSTD,
 }
-_LEVELS = {UNCOMPRESSED: (0, 0), GZIP: (0, 9), ZSTD: (1, 22)}
 
 
 class Compression(msgspec.Struct, frozen=True):
-    """How a layer's tar becomes a blob. `level` None is the kind's default; gzip 0 stores, 1 to 9; zstd 1 to 22."""
+    """How a layer's tar becomes a blob. `level` None is the kind's default; gzip 0 stores, 1 to 9; zstd
+    1 to 22, 0 is its default."""
 
     kind: str = GZIP
     level: int | None = None
     portable: bool = False
     """Make gzip with zlib, whose bytes are the same on every processor: five times as much work as with ISA-L."""
-
-    @classmethod
-    def parse(cls, kind: str, level: int | None = None) -> Compression:
-        """UsageError for an unknown kind or a level it does not have."""
-        if kind not in _LEVELS:
-            known = f"{UNCOMPRESSED}, {GZIP}, {ZSTD}"
-            raise UsageError(f"parse compression {kind!r}: unknown", hint=f"known are {known}")
-        low, high = _LEVELS[kind]
-        if level is not None and not low <= level <= high:
-            raise UsageError(f"parse compression level {level}: {kind} has levels {low} to {high}")
-        return cls(kind, level)
 
     def media_type(self, *, docker: bool = False) -> str:
         return (_DOCKER if docker else _OCI)[self.kind]
@@ -74,7 +62,7 @@ class Compression(msgspec.Struct, frozen=True):
     def encoder_level(self) -> int:
         """The library's own level: ISA-L has three, and its default serves for ours; zlib's 1 makes blobs as small."""
         if self.kind == ZSTD:
-            return 3 if self.level is None else self.level
+            return self.level or 3
         if self.level == 0:
             return 0
         if self.library == "isal":
