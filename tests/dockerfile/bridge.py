@@ -74,6 +74,9 @@ class FakeRef:
         data = data if isinstance(data, bytes) else data.encode()
         return data[:limit] if limit else data
 
+    async def newest(self):
+        return 0
+
     async def read_dir(self, path, pattern=""):
         below = path.strip("/") + "/" if path.strip("/") else ""
         found = {name[len(below) :].partition("/")[0] for name in self.files if name.startswith(below)}

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 
 from trimaran.dockerfile.instructions import Arg
 from trimaran.dockerfile.words import Expander, ExpansionError
-from trimaran.errors import Unsupported, UsageError
+from trimaran.errors import UsageError
 from trimaran.graph.frontend import FrontendRequest
 from trimaran.platforms import Platform
 
 NOT_ENVIRONMENT = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"))
 """Read by the engine, not by programs of the build."""
+EPOCH = "SOURCE_DATE_EPOCH"
 PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
 
 
@@ -64,15 +65,10 @@ def epoch(request: FrontendRequest, values: Mapping[str, str]) -> int | None:
     """SOURCE_DATE_EPOCH in seconds: an option, a build argument, or a global ARG; 1970 where times may not be kept."""
     if request.source_date_epoch is not None:
         return request.source_date_epoch
-    text = dict(request.build_args).get("SOURCE_DATE_EPOCH", values.get("SOURCE_DATE_EPOCH", ""))
+    text = dict(request.build_args).get(EPOCH, values.get(EPOCH, ""))
     if not text:
         return 0 if request.reproducible else None
     digits = text.removeprefix("-")
     if digits.isascii() and digits.isdigit() and len(digits) < 19:
         return int(text)
-    if text.replace("-", "").replace("_", "").isalnum() and not digits[:1].isdigit():
-        raise Unsupported(
-            f"read SOURCE_DATE_EPOCH {text!r}: taking it from a context or stage is not supported yet",
-            hint="give seconds since 1970, such as $(git log -1 --format=%ct)",
-        )
     raise UsageError(f"read SOURCE_DATE_EPOCH {text!r}: want seconds since 1970")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from trimaran import aio
-from trimaran.dockerfile.arguments import epoch, predefined, with_global
+from trimaran.dockerfile.arguments import EPOCH, epoch, predefined, with_global
 from trimaran.dockerfile.bases import resolve_bases
 from trimaran.dockerfile.contexts import Loaded, NamedContexts, context_folders, context_source, load_ignore
 from trimaran.dockerfile.dispatch import dispatch_stages
@@ -39,6 +39,10 @@ async def stage_graphs(
     text = program(document, lambda node: check_node(linter, node))
     check_program(linter, text)
     contexts = NamedContexts(request.named_contexts)
+    if EPOCH.encode() in loaded.data or EPOCH in dict(request.build_args):
+        from trimaran.dockerfile.epoch import with_epoch
+
+        request = await with_epoch(request, loaded, text, contexts, bridge)
     shared = _Shared(request, Drafts(), loaded)
     targets = [shared.target(text, platform, linter.for_platform()) for platform in shared.platforms]
     for target in targets:

@@ -122,6 +122,9 @@ class _SolvedRef:
             raise NotFound(f"read folder /{path}: no such folder")
         return [name for name in self._view.tree.children(real) if not pattern or name_matches(pattern, name)]
 
+    async def newest(self) -> int:
+        return max((entry.mtime for entry in self._view.tree.walk() if entry.kind == FILE), default=0)
+
 
 def _read(cancel: aio.Cancel, origin: Origin, limit: int) -> bytes:
     import os

@@ -41,6 +41,10 @@ class Ref(Protocol):
 
     async def read_dir(self, path: str, pattern: str = "") -> list[str]: ...
 
+    async def newest(self) -> int:
+        """The latest time of a file: nanoseconds since the epoch, 0 where there is no file."""
+        ...
+
 
 class Bridge(Protocol):
     """The frontend's only door to the engine."""

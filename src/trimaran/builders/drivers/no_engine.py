@@ -109,6 +109,10 @@ class _Folder:
     async def read_file(self, path: str, *, limit: int = 0) -> bytes:
         return await aio.in_thread(self._read, path, limit)
 
+    async def newest(self) -> int:
+        """Folders of the client have no time of their own."""
+        return 0
+
     async def read_dir(self, path: str, pattern: str = "") -> list[str]:
         from fnmatch import fnmatchcase
 
