@@ -12,6 +12,7 @@ from stage.ci_servers import github_commands, gitlab_sections
 from cli.test_display import begin, end, log
 from cli.test_display_goldens import CASES, golden, recorded
 from trimaran.builders.options import BuildOptions
+from trimaran.cli import main
 from trimaran.cli.annotations import Annotations
 from trimaran.cli.display import screen
 from trimaran.cli.display.ci_log import CiLog, GitHub, GitLab, choose, harmless
@@ -170,6 +171,28 @@ def test_errors_too_are_harmless() -> None:
     text = "ERROR: registry said\n::add-mask::x\n"
     assert github_commands(harmless(text, {"GITHUB_ACTIONS": "true", "TRIMARAN_LOG_GROUPS": "off"})) == []
     assert harmless(text, {}) == text
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+@pytest.mark.parametrize("error", [TrimaranError, RuntimeError])
+def test_whatever_ends_a_command_is_harmless(monkeypatch, capsys, error: type, debug: list[str]) -> None:
+    """What people can act on, with its lines of the file, and bugs with their traceback."""
+    words = "a registry said\n::add-mask::e ##[add-path]/evil"
+    raised = error(words)
+    raised.where = Location("Dockerfile", b"FROM a\r::stop-commands::t\n", (Range(Position(1), Position(1)),))
+
+    def dispatch(_: object) -> int:
+        raise raised
+
+    monkeypatch.setattr(main, "_dispatch", dispatch)
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    main.main(["trimaran", *debug])
+    assert github_commands(capsys.readouterr().err)
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    main.main(["trimaran", *debug])
+    said = capsys.readouterr().err
+    assert github_commands(said) == []
+    assert "a registry said" in said
 
 
 def annotations(context: str = ".", **environment: str) -> Annotations:

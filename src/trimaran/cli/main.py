@@ -207,7 +207,7 @@ def _bug(*, debug: bool) -> int:
     import traceback
 
     if debug:
-        traceback.print_exc()
+        sys.stderr.write(for_log(traceback.format_exc(), os.environ))
     sys.stderr.write("ERROR: this is a bug in trimaran; please report it with the lines above\n")
     return INTERNAL
 
