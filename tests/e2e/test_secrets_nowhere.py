@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
+import re
+import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -142,3 +144,78 @@ def test_secrets_of_builds_that_fail(
             assert needle not in shown
     assert places_with(either.home, PASSWORD, GIT_PASSWORD, TOKEN) == []
     assert os.path.isdir(either.root / "builds")
+
+
+@pytest.mark.parametrize("form", ["me:{}", "{}"])
+def test_secrets_of_the_context_s_url_are_nowhere(
+    trimaran: Trimaran, repositories: dict[str, GitServer], form: str
+) -> None:
+    """A password, or a token in the user's place: not in what is told, nor in the record of the build."""
+    server = repositories["url"]
+    copy = server.repository("context")
+    copy.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n")
+    copy.commit()
+    user = form.format(GIT_PASSWORD)
+    server.password = "" if form == "{}" else GIT_PASSWORD
+    encoded = base64.b64encode(f"{user}{':' if form == '{}' else ''}".encode()).decode()
+    words = ("-D", "--progress=rawjson", "--metadata-file", str(trimaran.home / "told.json"), "-o", "type=image")
+    for name, exit_code in (("context", 0), ("gone", 1)):
+        done = trimaran("build", *words, server.url(name, user=user), exit_code=exit_code)
+        told = [done.stdout, done.stderr, *(trimaran(each).stdout for each in ("logs", "ls"))]
+        assert not [text for text in told if GIT_PASSWORD in text]
+    assert places_with(trimaran.home, GIT_PASSWORD, encoded) == []
+    assert places_with(trimaran.home, "context.git"), "the search finds what is there"
+
+
+KEY_ID, KEY, SESSION = (f"{name}-of-the-cache-3141592653" for name in ("keyid", "key", "session"))
+
+
+def test_keys_of_a_cache_are_nowhere(trimaran: Trimaran, bases: str, context: Context) -> None:
+    """CVE-2025-0495: not in the trace of the build, its record, metadata or warnings; the cache works."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        endpoint = "http://{}:{}".format(*server.get_host_and_port())
+        keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": KEY, "region_name": "us-east-1"}
+        boto3.client("s3", endpoint_url=endpoint, **keys).create_bucket(Bucket="there")
+        told = [_with_keys(trimaran, context, endpoint, bucket) for bucket in ("there", "there", "gone")]
+    finally:
+        server.stop()
+    assert "CACHED" in told[1], "this test is void when the keys open nothing"
+    assert "WARN: cache of s3:gone" in told[2]
+    assert not [needle for needle in (KEY_ID, KEY, SESSION) for text in told if needle in text]
+    assert places_with(trimaran.home, KEY_ID, KEY, SESSION) == []
+    assert places_with(trimaran.home, "us-east-1-is-told"), "the search finds what is there"
+
+
+def _with_keys(command: Trimaran, context: Context, endpoint: str, bucket: str) -> str:
+    """All that is said of a build on a new store with a cache in that bucket."""
+    command.environment["TRIMARAN_ROOT"] = str(command.home / f"store-{os.urandom(2).hex()}")
+    context.dockerfile("FROM alpine\nRUN echo us-east-1-is-told\n")
+    place = f"type=s3,bucket={bucket},region=us-east-1,endpoint_url={endpoint},use_path_style=true"
+    opened = f"{place},access_key_id={KEY_ID},secret_access_key={KEY},session_token={SESSION}"
+    words = ("-D", f"--cache-from={opened}", f"--cache-to={opened},mode=max", "--metadata-file", "told.json")
+    given = {"AWS_SECRET_ACCESS_KEY": KEY, "AWS_SESSION_TOKEN": SESSION, "AWS_EC2_METADATA_DISABLED": "true"}
+    plain = command("build", "--progress=plain", *words, ".", cwd=context.folder, env=given)
+    raw = command("build", "--progress=rawjson", "--no-cache", *words, ".", cwd=context.folder, env=given)
+    return f"{plain.stdout}{plain.stderr}{raw.stdout}{raw.stderr}{command('logs').stdout}"
+
+
+def test_what_a_crash_leaves_is_in_no_layer(either: Trimaran, bases: str, context: Context) -> None:
+    """A process with a secret in its environment crashes, where the account's limits let it leave its memory behind."""
+    crash = "(cd /tmp && ulimit -c && sh -c 'kill -SEGV $$'); ls -A /tmp"
+    context.dockerfile(f"FROM alpine\nRUN --mount=type=secret,id=s,env=TOKEN {crash}\n")
+    soft, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (hard, hard))
+    try:
+        words = ("build", "--progress=plain", "-t", "crashed", "--secret", "id=s,env=S", ".")
+        said = either(*words, cwd=context.folder, env={"S": VARIABLE}).stderr
+        assert re.findall(r"^#\d+ [\d.]+ (.*)$", said, re.M)[0] == "0"
+        assert "core" not in re.findall(r"^#\d+ [\d.]+ (.*)$", said, re.M)
+        asked = either(*words[:-1], "--ulimit", "core=1000000", ".", cwd=context.folder, env={"S": VARIABLE}).stderr
+        assert "0" not in re.findall(r"^#\d+ [\d.]+ (\d+)$", asked, re.M), "whoever wants it gets it"
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))

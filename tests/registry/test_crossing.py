@@ -7,17 +7,20 @@ import json
 import pytest
 
 from trimaran.digest import Digest
-from trimaran.errors import Corrupt, Denied
+from trimaran.errors import Corrupt, Denied, TrimaranError, UsageError
 from trimaran.oci import media_types
 from trimaran.oci.blobs import read_all
 from trimaran.oci.descriptor import Descriptor
-from trimaran.registry import crossing
+from trimaran.registry import crossing, proxy
+from trimaran.registry.hosts import DockerFiles, Hosts
 from trimaran.registry.urls import Url
+from trimaran.settings import RegistrySettings, Settings
 from trimaran.testing import registry as faulty
 from trimaran.testing.registry import FaultyRegistry
 
 HTTPS, HTTP = Url.parse("https://registry.example.com/v2/"), Url.parse("http://registry.example.com/v2/")
 INDEX = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
+KIND = media_types.OCI_INDEX
 OTHER = b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[ ]}'
 
 
@@ -59,6 +62,35 @@ def test_nothing_falls_back_to_plain_http():
         crossing.follow(HTTPS, "http://registry.example.com/v2/?X-Signature=secret", "follow redirect")
 
 
+@pytest.mark.parametrize("location", ["http://[x/", "//[::1", "http://a:99999/", "gopher://a/", "?" * 20_000])
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_locations_that_are_none_are_errors_of_ours(make_client, location, method):
+    with FaultyRegistry() as server:
+        server.fail(faulty.STATUS, path="/manifests/", times=0, status=307, headers={"Location": location})
+
+        async def main(repository):
+            asked = repository.get_manifest("v1") if method == "GET" else repository.put_manifest(INDEX, KIND, "v1")
+            with pytest.raises(TrimaranError):
+                await asked
+
+        use(make_client, server, main, logins={})
+
+
+@pytest.mark.parametrize("text", ["http://user:hush@[x", "user:hush@[x", "ftp://user:hush@mirror", "user:hush@"])
+def test_a_mirror_that_is_none_is_named_without_its_password(text):
+    settings = Settings(registry={"docker.io": RegistrySettings(mirrors=(text,))})
+    with pytest.raises(UsageError, match="read mirror") as caught:
+        Hosts(settings, DockerFiles()).to_pull("docker.io")
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["http://user:hush@[x", "http://user:hush@", "http://user:hush@proxy:99999"])
+def test_a_proxy_that_is_none_is_named_without_its_password(text):
+    with pytest.raises(UsageError, match="no host and port") as caught:
+        proxy.parse(text)
+    assert "hush" not in str(caught.value)
+
+
 def test_another_port_is_another_origin(make_client):
     """The password of host:5000 is not for host:5001, whoever listens there."""
     raw = b"blob"
@@ -66,7 +98,7 @@ def test_another_port_is_another_origin(make_client):
     with FaultyRegistry() as beside, FaultyRegistry(users={"user": "secret"}) as server:
         beside.put_blob("a/b", raw)
         beside.uploads["session0"] = bytearray()
-        server.put_manifest("a/b", "v1", media_types.OCI_INDEX, INDEX)
+        server.put_manifest("a/b", "v1", KIND, INDEX)
         location = f"{beside.url}/v2/a/b/blobs"
         server.fail(faulty.REDIRECT, method="GET", path="/blobs/", times=0, location=f"{location}/{descriptor.digest}")
         server.fail(faulty.HEADER, method="POST", times=0, headers={"Location": f"{location}/uploads/session0"})
@@ -85,7 +117,7 @@ def test_another_port_is_another_origin(make_client):
 
 def test_two_repositories_that_ask_for_a_password_at_once_both_get_it(make_client):
     with FaultyRegistry(users={"user": "secret"}) as server:
-        server.put_manifest("a/b", "v1", media_types.OCI_INDEX, INDEX)
+        server.put_manifest("a/b", "v1", KIND, INDEX)
         server.fail(faulty.SLOW, seconds=0.2, times=0)
 
         async def main(repository):
@@ -98,7 +130,7 @@ def test_a_password_of_one_namespace_is_not_for_the_next(make_client):
     """containers-auth.json(5): `host/path` entries. Basic is asked for by the host, and answered for the repository."""
     with FaultyRegistry(users={"user": "secret"}) as server:
         for name in ("one/app", "two/app"):
-            server.put_manifest(name, "v1", media_types.OCI_INDEX, INDEX)
+            server.put_manifest(name, "v1", KIND, INDEX)
 
         async def main(client):
             await client.repository(f"{server.host}/one/app").get_manifest("v1")
@@ -134,11 +166,11 @@ def resolve(make_client, server, reference):
 def test_t62_what_was_asked_for_by_digest_is_not_exchanged_for_another(make_client):
     with FaultyRegistry() as server:
         wanted, other = Digest.of(INDEX), Digest.of(OTHER)
-        server.put_manifest("a/b", "evil", media_types.OCI_INDEX, OTHER)
-        server.manifests["a/b", wanted] = (media_types.OCI_INDEX, OTHER)  # says truly that it is another
+        server.put_manifest("a/b", "evil", KIND, OTHER)
+        server.manifests["a/b", wanted] = (KIND, OTHER)  # says truly that it is another
         with pytest.raises(Corrupt, match="other bytes"):
             resolve(make_client, server, wanted)
-        server.put_manifest("a/b", "good", media_types.OCI_INDEX, INDEX)
+        server.put_manifest("a/b", "good", KIND, INDEX)
         server.fail(faulty.HEADER, method="HEAD", times=0, headers={"Docker-Content-Digest": other})
         assert resolve(make_client, server, wanted).digest == wanted, "a wrong header over the right bytes does no harm"
 
@@ -146,7 +178,7 @@ def test_t62_what_was_asked_for_by_digest_is_not_exchanged_for_another(make_clie
 @pytest.mark.parametrize("said", ["../../../etc/passwd", "sha256:../../x", "sha256:" + "A" * 64, "md5:00", "sha256:"])
 def test_t55b_a_digest_that_is_none_is_no_name(make_client, said):
     with FaultyRegistry() as server:
-        server.put_manifest("a/b", "v1", media_types.OCI_INDEX, INDEX)
+        server.put_manifest("a/b", "v1", KIND, INDEX)
         server.fail(faulty.HEADER, method="HEAD", times=0, headers={"Docker-Content-Digest": said})
         with pytest.raises(Corrupt, match="parse digest"):
             resolve(make_client, server, "v1")
@@ -155,7 +187,7 @@ def test_t55b_a_digest_that_is_none_is_no_name(make_client, said):
 
 def test_t62_lookalike_digests_as_they_should_be(make_client):
     with FaultyRegistry() as server:
-        server.put_manifest("a/b", "v1", media_types.OCI_INDEX, INDEX)
+        server.put_manifest("a/b", "v1", KIND, INDEX)
         by_tag = resolve(make_client, server, "v1")
         assert by_tag == resolve(make_client, server, by_tag.digest)
         assert {seen.method for seen in server.seen("", "/manifests/")} == {"HEAD"}

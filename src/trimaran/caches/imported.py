@@ -112,8 +112,6 @@ class ImportedCaches:
         name = LayerId(layer.diff_id)
         if layers.present(name):
             return name
-        if self._store.content.size(layer.descriptor.digest) == layer.descriptor.size:
-            return layers.register_blob(layer.diff_id, layer.descriptor)
         self._origins[name] = result.origin
         source = _PromisedBlobs(layer.source, name, self._causes)
         return layers.register_remote(layer.diff_id, layer.descriptor, source, layer.repository)

@@ -225,13 +225,14 @@ class BuildLog:
 
 
 def _may_hold_a_password(url: str) -> bool:
-    """`https://user:password@host/…`, or a signed URL, whose query is one."""
+    """`https://user:password@host/…`, `https://token@host/…`, or a signed URL, whose query is one."""
     if "://" not in url:
         return False
     from urllib.parse import urlsplit
 
     parts = urlsplit(url)
-    return parts.password is not None or bool(parts.query)
+    named = parts.username is not None and parts.scheme != "ssh"  # git@ is who one is there, and no secret
+    return named or parts.password is not None or bool(parts.query)
 
 
 def _context(request: BuildRequest) -> str:

@@ -145,6 +145,11 @@ def enter(*, rootless: bool | None = None, terminal: bool = False, manner: outer
 
 
 def _arrive() -> None:
+    import resource
+
+    # What a process leaves of its memory when it crashes, secrets too, would lie in the layer or folder it works in
+    # (T59). Only the limit in force is lowered: a step may ask for more, by `ulimit -c` or --ulimit core=.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if "TRIMARAN_VOUCHED_BUNDLE" in os.environ:
         from trimaran.linux import vouched
 

@@ -160,9 +160,6 @@ def _end_as(status: int, state: State) -> NoReturn:
     number = os.WTERMSIG(status)
     if state.first and number == signal.SIGKILL:
         os._exit(128 + state.first)
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if number != signal.SIGKILL:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {number})

@@ -17,7 +17,7 @@ from trimaran import events
 from trimaran.aio import Once
 from trimaran.errors import TrimaranError, Unavailable
 from trimaran.oci.backoff import Budget
-from trimaran.registry import challenges, crossing, errors
+from trimaran.registry import challenges, errors
 from trimaran.registry.challenges import Challenge
 from trimaran.registry.docker_config import Credential, DockerConfig, config_key
 from trimaran.registry.errors import RegistryDenied
@@ -207,6 +207,8 @@ class Authority:
         return await retrying(ask, Budget(seconds=60))
 
     def _check_realm(self, host: Host, base: Url, realm: Url, credential: Credential | None) -> None:
+        from trimaran.registry import crossing
+
         refused = crossing.refusal(base, realm)
         if refused:
             raise RegistryDenied(f"log in to {host.name}: its token server {realm.redacted} leads {refused}")

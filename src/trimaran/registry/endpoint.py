@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from trimaran import events
 from trimaran.errors import TrimaranError
-from trimaran.registry import crossing, errors
+from trimaran.registry import errors
 from trimaran.registry.auth import Authority, Scope
 from trimaran.registry.errors import ConnectFailed, NotHttp, RegistryError, RegistryUnavailable
 from trimaran.registry.hosts import Host, Hosts
@@ -108,6 +108,8 @@ class Endpoint:
             async with self._client.request(method, url, sent, body=body, trust=trust) as response:
                 location = response.headers.get("location", "")
                 if response.status in _REDIRECTS and location and method in ("GET", "HEAD"):
+                    from trimaran.registry import crossing
+
                     await response.read_all(_ERROR_LIMIT)
                     url = crossing.follow(url, location, "follow redirect")
                     continue

@@ -72,8 +72,11 @@ class NotHttp(ConnectFailed):
 
 
 def redact(url: str) -> str:
-    """`url` without user, password and any query value that may be a secret."""
-    parts = urlsplit(url)
+    """`url` without user, password and any query value that may be a secret; "…" for what is none."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "…"
     host = parts.netloc.rpartition("@")[2]
     shown = [
         pair if pair.partition("=")[0] in _SHOWN_QUERY else pair.partition("=")[0] + "=…"

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from trimaran.errors import UsageError
-from trimaran.registry import proxy
+from trimaran.registry import errors, proxy
 from trimaran.registry.docker_config import read_json_object
 from trimaran.registry.http import Trust
 from trimaran.registry.urls import Url
@@ -124,10 +124,14 @@ class Hosts:
         return ", ".join((ours, *self.docker.looked_at))
 
     def _mirror(self, text: str, registry: str) -> Host:
-        parts = urlsplit(text if "://" in text else f"//{text}")
-        host = parts.netloc.rpartition("@")[2]
+        whole = text if "://" in text else f"//{text}"
+        try:
+            parts = urlsplit(whole)
+            host = parts.netloc.rpartition("@")[2]
+        except ValueError:
+            host = ""
         if not host or parts.scheme not in ("", "http", "https"):
-            raise UsageError(f"read mirror {text!r} of {registry}: want HOST[:PORT][/PATH]")
+            raise UsageError(f"read mirror {errors.redact(whole)} of {registry}: want HOST[:PORT][/PATH]")
         return self._host(host, host, parts.path.strip("/"), registry, scheme=parts.scheme)
 
     def _host(self, name: str, address: str, path: str, mirror_of: str, *, scheme: str = "") -> Host:

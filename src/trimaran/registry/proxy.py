@@ -36,7 +36,10 @@ def proxy_for(scheme: str, host: str, port: int, environment: Mapping[str, str])
 
 def parse(text: str) -> Proxy:
     """Read a proxy variable's value; a value without scheme means http."""
-    parts = urlsplit(text if "://" in text else f"http://{text}")
+    try:
+        parts = urlsplit(text if "://" in text else f"http://{text}")
+    except ValueError:
+        parts = urlsplit("http://")
     if parts.scheme not in ("http", "https"):
         raise Unsupported(
             f"use proxy {parts.scheme}://…: only http and https proxies are supported",

@@ -18,7 +18,6 @@ from trimaran.digest import Digest
 from trimaran.errors import Corrupt
 from trimaran.oci.blobs import CHUNK
 from trimaran.oci.descriptor import Descriptor
-from trimaran.registry import crossing
 from trimaran.registry.auth import Scope
 from trimaran.registry.endpoint import Endpoint
 from trimaran.registry.errors import RegistryUnavailable
@@ -199,6 +198,8 @@ class Upload:
 
 def next_location(url: Url, response: Response) -> Url:
     """Where an upload goes on: what `url`'s answer says, `url` when it says nothing. RegistryDenied."""
+    from trimaran.registry import crossing
+
     location = response.headers.get("location", "")
     return crossing.follow(url, location, "upload to the location") if location else url
 

@@ -37,8 +37,11 @@ class Url(msgspec.Struct, frozen=True):
         return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], target)
 
     def join(self, location: str) -> Url:
-        """The URL that a `Location` header of an answer from here names."""
-        return Url.parse(urljoin(str(self), location))
+        """The URL that a `Location` header of an answer from here names. RegistryRefused."""
+        try:
+            return Url.parse(urljoin(str(self), location))
+        except ValueError:
+            raise RegistryRefused(f"read URL {location[:100]!r}: it is none") from None
 
     @property
     def origin(self) -> tuple[str, str, int]:

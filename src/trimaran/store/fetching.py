@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -23,6 +23,7 @@ from trimaran.solver.protocols import ResultGone
 from trimaran.store.content import BlobWriter, Content
 from trimaran.store.decompression import decompress
 from trimaran.store.entries import EntryList
+from trimaran.store.layer_places import Claim
 from trimaran.store.layer_rows import LayerBlob, LayerId
 from trimaran.store.making import damage_noticed, verified
 from trimaran.store.removal import empty_folder
@@ -248,29 +249,37 @@ async def unpack_or_pull(
     content: Content,
     layer: LayerId,
     blob: LayerBlob | None,
-    remote: tuple[Descriptor, Blobs] | None,
+    claims: Sequence[Claim],
     *,
     folder: str | None,
     progress: Progress | None,
     user_xattrs: bool,
-) -> tuple[Descriptor, EntryList]:
-    """List (and unpack) the blob that is here; pull it when there is none, or its bytes are damaged. ResultGone."""
-    if blob is not None:
+) -> tuple[LayerBlob, EntryList]:
+    """List (and unpack) `blob`, which was read before and is here; without it, or when its bytes are damaged, what is
+    claimed first to hold the layer, here or afar. The blob that did. Corrupt when the claim is false; ResultGone.
+    """
+    tried = None if blob is not None else next(iter(claims), None)
+    here = blob or (tried.blob if tried is not None else None)
+    if here is not None and content.size(here.descriptor.digest) == here.descriptor.size:
         try:
-            entries = await aio.in_thread(unpack_blob, content, blob, folder, user_xattrs=user_xattrs)
-            return blob.descriptor, entries
-        except Corrupt:
-            if content.size(blob.descriptor.digest) is not None:
-                raise  # the bytes are what they were: the layer itself is bad
+            return here, await aio.in_thread(unpack_blob, content, here, folder, user_xattrs=user_xattrs)
+        except Corrupt as error:
+            if content.size(here.descriptor.digest) is not None:  # the bytes are what they were: it is the wrong blob
+                raise (error if tried is None else tried.refusal(error)) from error
             if progress is not None:
-                progress.warn(f"blob {blob.descriptor.digest} was damaged on disk and is fetched or made again")
-    if remote is None:
+                progress.warn(f"blob {here.descriptor.digest} was damaged on disk and is fetched or made again")
+    afar = next((claim for claim in claims if claim.source is not None), None)
+    if afar is None or afar.source is None:
         raise ResultGone(layer)
     if folder is not None:
         await aio.in_thread(empty_folder, folder)
-    descriptor, source = remote
-    diff_id = Digest(layer)
     entries = await pull(
-        content, source, descriptor, diff_id, folder=folder, progress=progress, user_xattrs=user_xattrs
+        content,
+        afar.source,
+        afar.blob.descriptor,
+        afar.blob.diff_id,
+        folder=folder,
+        progress=progress,
+        user_xattrs=user_xattrs,
     )
-    return descriptor, entries
+    return afar.blob, entries

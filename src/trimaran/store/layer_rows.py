@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 LayerId = NewType("LayerId", str)
 
 PULLED = "pulled"
-"""The compression column of a blob that somebody else made."""
+"""The compression column of a blob that somebody else made, and whose content was read."""
+
+CLAIMED = "claimed"
+"""That of a blob which is said to hold the layer, and which nobody has read (`layer_places`)."""
 
 
 class LayerBlob(msgspec.Struct, frozen=True):
@@ -67,7 +70,7 @@ class LayerRows:
         return int(row[0]) if row else 0
 
     def blobs(self, layer: LayerId) -> Iterator[tuple[str, LayerBlob]]:
-        """(compression, blob) of all that were made or pulled, pulled ones first; says nothing about their bytes."""
+        """(compression, blob) of all that were made, pulled (first) or claimed; says nothing about their bytes."""
         rows = self._database.query(
             "SELECT compression, digest, size, media_type, diff_id FROM layer_blobs JOIN layers ON layers.id=layer"
             " WHERE layer=? ORDER BY compression != ?, compression",
@@ -86,13 +89,13 @@ class LayerRows:
         if repository and repository not in self.repositories(descriptor.digest):
             self._database.execute("INSERT OR IGNORE INTO origins VALUES(?,?)", (descriptor.digest, repository))
 
-    def add_pulled(self, layer: LayerId, descriptor: Descriptor) -> None:
-        """Remember a blob that is here already; writes nothing that is known."""
-        sql = "SELECT digest FROM layer_blobs WHERE layer=? AND compression=?"
-        row = self._database.row(sql, (layer, PULLED))
-        if row is None or row[0] != descriptor.digest or not self.lives(layer):
+    def add_claimed(self, layer: LayerId, descriptor: Descriptor) -> None:
+        """Remember what a blob that is here is said to be; writes nothing that is known."""
+        sql = "SELECT 1 FROM layer_blobs WHERE layer=? AND compression IN (?,?) AND digest=?"
+        known = self._database.row(sql, (layer, PULLED, CLAIMED, descriptor.digest)) is not None
+        if not known or not self.lives(layer):
             made = LayerBlob(descriptor, Digest(layer))
-            self._database.submit(lambda connection: insert_blob(connection, layer, PULLED, made))
+            self._database.submit(lambda connection: insert_blob(connection, layer, CLAIMED, made))
 
     def repositories(self, digest: Digest) -> tuple[str, ...]:
         rows = self._database.query("SELECT repository FROM origins WHERE digest=? ORDER BY repository", (digest,))
@@ -143,3 +146,10 @@ def insert_blob(
         "INSERT OR REPLACE INTO layer_blobs(layer, compression, digest, size, media_type) VALUES(?,?,?,?,?)",
         (layer, compression, descriptor.digest, descriptor.size, descriptor.media_type),
     )
+    if compression == PULLED:
+        drop_claimed(connection, layer)
+
+
+def drop_claimed(connection: sqlite3.Connection, layer: str) -> None:
+    """What was only claimed is known by now, or was not true."""
+    connection.execute("DELETE FROM layer_blobs WHERE layer=? AND compression=?", (layer, CLAIMED))

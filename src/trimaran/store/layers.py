@@ -15,6 +15,7 @@ from functools import partial
 from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
+from trimaran.errors import Corrupt
 from trimaran.events import Progress
 from trimaran.oci.blobs import Blobs
 from trimaran.oci.descriptor import Descriptor
@@ -28,7 +29,7 @@ from trimaran.store.last_use import LAYER, LastUse
 from trimaran.store.layer_file import LayerFile
 from trimaran.store.layer_lists import NOTHING, LayerLists, file_at
 from trimaran.store.layer_places import LayerPlaces
-from trimaran.store.layer_rows import PULLED, LayerBlob, LayerId, LayerRows, insert_blob, insert_layer
+from trimaran.store.layer_rows import PULLED, LayerBlob, LayerId, LayerRows, drop_claimed, insert_blob, insert_layer
 from trimaran.store.locks import locked
 from trimaran.store.pins import Pins
 from trimaran.store.snapshots import Snapshots
@@ -64,30 +65,26 @@ class Layers:
         self, diff_id: Digest, descriptor: Descriptor, source: Blobs | None, repository: str
     ) -> LayerId:
         """A layer of a resolved image. Nothing is fetched; `source` is kept for this process, `repository` for good.
-
-        Without a source (an image of the store whose layer is gone) it is a promise only if its bytes are here.
-        """
+        Without a source (an image of the store whose layer is gone) it is a promise only if its bytes are here."""
         layer = LayerId(diff_id)
         self._pins.pin(f"layer:{layer}", f"blob:{descriptor.digest}")
         if source is not None:
-            self._places.add_remote(layer, descriptor, source)
+            self._places.claim(layer, descriptor, source)
         self._rows.add_remote(layer, descriptor, repository)
         return layer
 
     def register_blob(self, diff_id: Digest, descriptor: Descriptor) -> LayerId:
-        """A layer whose blob is in the content already (pulled before, an OCI layout, a cache import)."""
+        """A layer whose blob is in the content already (pulled before, an OCI layout)."""
         layer = LayerId(diff_id)
         self._pins.pin(f"layer:{layer}", f"blob:{descriptor.digest}")
-        self._places.registered[layer] = LayerBlob(descriptor, diff_id)
-        self._rows.add_pulled(layer, descriptor)
+        self._places.claim(layer, descriptor, None)
+        self._rows.add_claimed(layer, descriptor)
         return layer
 
     async def add(self, entries: EntryList, origins: Origins, layer: LayerId | None = None) -> LayerId:
         """A layer whose bytes are still where they came from, named by its list, which has every content digest.
-
         `origins` must give the listed bytes until the build ends or the layer is settled. Who can name it as well by
-        where it comes from, or by less than all its times, gives its id.
-        """
+        where it comes from, or by less than all its times, gives its id."""
         layer = layer or LayerId(entries.digest)
         self._use(layer)
         if self._lists.get(layer) is None:  # the one that is kept may date what was made otherwise, as its bytes do
@@ -137,7 +134,7 @@ class Layers:
 
     def forget_remote(self, layer: LayerId) -> None:
         """Where it was said to be afar it is not."""
-        self._places.remotes.pop(layer, None)
+        self._places.forget_remote(layer)
 
     def source(self, layer: LayerId | Digest) -> Blobs | None:
         """Where a remote layer (by id, or its blob by digest) can be read from in this process."""
@@ -216,12 +213,14 @@ class Layers:
         force: bool = False,
         progress: Progress | None = None,
     ) -> LayerBlob:
-        """The layer as a blob. Made here when it is no blob yet; a remote or pulled one stays as it is, without its
-        bytes being fetched, unless `force` asks for another compression than it has. ResultGone.
-        """
+        """The layer as a blob. Made here when it is no blob yet; a remote or pulled one stays as it is, unread, unless
+        `force` asks for another compression than it has, or two blobs are said to be it. ResultGone; Corrupt when the
+        one that was named last is not."""
         self._use(layer)
         foreign = self._places.foreign_blob(layer)
         if foreign is not None and (not force or kind_of(foreign.descriptor.media_type) == compression.kind):
+            if self._places.is_disputed(layer, foreign):
+                await self._once.run(("try", layer), lambda: self._fetch(layer, progress, as_claimed=True))
             return foreign
         key = compression.identity
         known = self._places.blob(layer, key)
@@ -270,48 +269,49 @@ class Layers:
         Digest, size and diff id are verified. ResultGone when there is neither blob nor source.
         """
         self._use(layer)
-        return await self._once.run(("fetch", layer), lambda: self._fetch(layer, progress, unpack_too=False))
+        return await self._once.run(("fetch", layer), lambda: self._fetch(layer, progress))
 
-    async def _fetch(self, layer: LayerId, progress: Progress | None, *, unpack_too: bool) -> Descriptor:
+    async def _fetch(
+        self, layer: LayerId, progress: Progress | None, *, unpack_too: bool = False, as_claimed: bool = False
+    ) -> Descriptor:
+        """`as_claimed`: not by a blob that was read before, but by the one that was named last."""
         from trimaran.store.fetching import unpack_or_pull
         from trimaran.store.pages import paged
 
         async with self._locked("layer", layer):
-            blob = self._places.blob(layer)
+            blob = None if as_claimed else self._places.blob(layer)
             known = self._known_list(layer)
             if blob is not None and known is not None and not unpack_too:
                 return blob.descriptor
             folder = self.snapshots.folders.temporary() if unpack_too else None
-            foreign = self._places.foreign_blob(layer)
-            descriptor, entries = await unpack_or_pull(
-                self.content,
-                layer,
-                blob,
-                self._places.remotes.get(layer),
-                folder=folder,
-                progress=progress,
-                user_xattrs=self.snapshots.folders.user_xattrs,
-            )
+            try:
+                found, entries = await unpack_or_pull(
+                    self.content,
+                    layer,
+                    blob,
+                    self._places.claims(layer),
+                    folder=folder,
+                    progress=progress,
+                    user_xattrs=self.snapshots.folders.user_xattrs,
+                )
+            except (Corrupt, ResultGone):
+                await self.database.write(lambda connection: drop_claimed(connection, layer))
+                raise
             entries = known or entries  # what was listed here knows more: times in nanoseconds
             self._lists.put(layer, entries)
             body = paged(entries)
-            await self.database.write(
-                lambda connection: (
-                    insert_layer(connection, layer, entries=body)
-                    if foreign is None
-                    else insert_blob(connection, layer, PULLED, foreign, body)
-                )
-            )
+            if found == blob:
+                await self.database.write(lambda connection: insert_layer(connection, layer, entries=body))
+            else:
+                await self.database.write(lambda connection: insert_blob(connection, layer, PULLED, found, body))
             self._places.row_written(layer)
             if folder is not None:
                 self._places.add_folder(layer, await aio.in_thread(self._keep_folder, folder, layer))
-            return descriptor
+            return found.descriptor
 
     async def fetch_all(self, layers: Iterable[LayerId], *, progress: Progress | None = None) -> None:
         """Bring the blobs of all remote layers among `layers` here, at the same time; others are left as they are."""
-        remote = [
-            layer for layer in dict.fromkeys(layers) if layer in self._places.remotes and not self._places.blob(layer)
-        ]
+        remote = [layer for layer in dict.fromkeys(layers) if self._places.is_afar(layer)]
         await aio.all_of([self.fetch(layer, progress=progress) for layer in remote])
 
     async def folder(self, layer: LayerId, *, progress: Progress | None = None) -> str:

@@ -6,7 +6,10 @@ import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-NAMES = ("IP:127.0.0.1", "DNS:localhost", "DNS:registry.test", "DNS:tokens.test")
+NAMES = (
+    *("IP:127.0.0.1", "DNS:localhost", "DNS:registry.test", "DNS:tokens.test"),
+    *("DNS:registry-1.docker.io", "DNS:auth.docker.io"),
+)
 
 
 class Authority:
