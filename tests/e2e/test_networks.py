@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,8 @@ from pathlib import Path
 import pytest
 from stage.certificates import Authority
 from stage.contexts import Context
+from stage.git_server import GitServer
+from stage.guarded import Guarded
 from stage.namespaces import mount_namespace
 from stage.program import Trimaran
 from stage.proxy import Proxy
@@ -160,3 +164,193 @@ def test_a_proxy_on_loopback_is_said_to_be_out_of_reach(
             assert "out of reach" not in reached
         alone = private(*words, "--network=none").stderr
         assert "out of reach" not in alone, "who wants no network needs no proxy"
+
+
+@pytest.mark.parametrize(
+    ("answer", "url", "words", "hint"),
+    [
+        (b"", "https://", "refused the tunnel: 407", "http://USER:PASSWORD@HOST:PORT"),
+        (b"", "http://", "407: the proxy wants to know who asks", "http://USER:PASSWORD@HOST:PORT"),
+        (b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n", "https://", "refused the tunnel: 403", "NO_PROXY"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "https://", "what answers there does not speak HTTP", "HTTPS_PROXY"),
+        (b"HTTP/1.1 200 OK\r\n\r\ngarbage that is no TLS", "https://", "TLS", ""),
+    ],
+    ids=["407 of a tunnel", "407", "403", "no HTTP", "no TLS"],
+)
+def test_a_proxy_that_refuses(
+    trimaran: Trimaran, context: Context, proxy: Proxy, answer: bytes, url: str, words: str, hint: str
+) -> None:
+    proxy.login, proxy.answer = LOGIN, answer
+    env = {"HTTPS_PROXY": proxy.url, "HTTP_PROXY": proxy.url}
+    started = time.monotonic()
+    said = adding(trimaran, context, f"{url}files.test/file", **env)
+    assert words in said
+    assert "files.test" in said
+    assert hint in said
+    looked = one_error(trimaran("imagetools", "inspect", "files.test/app", env=env, exit_code=1).stderr)
+    assert proxy.address in looked or "TLS" in looked
+    assert time.monotonic() - started < 15, "what is refused is not asked for again and again"
+    wrong = env | {"HTTPS_PROXY": proxy.url.replace("//", "//user:wrong-secret@")}
+    if not answer and url == "https://":
+        said = adding(trimaran, context, f"{url}files.test/file", **wrong)
+        assert "the user and password in HTTPS_PROXY are not what it wants" in said
+        assert "wrong-secret" not in said
+
+
+def test_a_proxy_with_a_password_is_used_and_named_nowhere(
+    either: Trimaran, context: Context, authority: Authority, proxy: Proxy, hidden_registry: Guarded, tmp_path: Path
+) -> None:
+    """Images, files by HTTP and HTTPS, and git go through it; no message, log, record or image has its password."""
+    proxy.login = PLAIN_LOGIN
+    place = proxy.url.replace("//", f"//{LOGIN}@")
+    with (
+        web(authority) as server,
+        WebServer().serving() as plain,
+        GitServer(tmp_path / "repositories").serving() as git,
+    ):
+        plain.files["/file"] = b"plain\n"
+        copy = git.repository("app")
+        copy.write("made", "made\n")
+        copy.commit()
+        proxy.names |= {
+            "tokens.test:443": proxy.names["tokens.test:443"],
+            "files.test:443": f"127.0.0.1:{server.port}",
+            "files.test:80": f"127.0.0.1:{plain.port}",
+            "git.test:80": git.url("app").split("/")[2],
+        }
+        either.environment.update(HTTPS_PROXY=place, HTTP_PROXY=place, SSL_CERT_FILE=str(hidden_registry.ca))
+        either.settings.write_text('[registry."registry.test"]\nauth-realms = ["tokens.test"]\n')
+        words = ("login", "-u", hidden_registry.user, "--password-stdin", hidden_registry.address)
+        said = either(*words, stdin=hidden_registry.password + "\n").stderr
+        path = git.url("app").split("/", 3)[3]
+        context.dockerfile(f"FROM scratch\nADD http://files.test/file /file\nADD http://git.test/{path} /app\n")
+        name = f"{hidden_registry.address}/team/app:1"
+        said += either("build", "-D", "--progress=plain", "-t", name, "--push", context).stderr
+        said += either("imagetools", "inspect", name).stdout + either("settings").stdout + either("logs").stdout
+        context.dockerfile("FROM scratch\nADD http://files.test/gone /file\n")
+        said += either("build", "-D", "--progress=plain", context, exit_code=1).stderr
+        context.dockerfile("FROM scratch\nADD http://git.test/gone.git /app\n")
+        said += either("build", "-D", "--progress=plain", context, exit_code=1).stderr
+    assert {"registry.test:443", "tokens.test:443", "files.test:80", "git.test:80"} <= set(proxy.asked)
+    kept = b"".join(path.read_bytes() for path in either.home.rglob("*") if path.is_file())
+    for secret in ("hunter2", base64.b64encode(PLAIN_LOGIN.encode()).decode()):
+        assert secret not in said
+        assert secret.encode() not in kept
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "direct"),
+    [
+        ("registry.test", True),
+        ("registry.test:443", True),
+        ("registry.test:5000", False),
+        (".test", True),
+        ("*.test", True),
+        ("other.test,est", False),
+        ("*", True),
+        ("224.0.0.0/4", False),
+    ],
+)
+def test_no_proxy_by_name(trimaran: Trimaran, proxy: Proxy, no_proxy: str, direct: bool) -> None:
+    """Who is asked for the name tells who goes where: nobody but the proxy knows it."""
+    env = {"HTTPS_PROXY": proxy.url, "NO_PROXY": no_proxy}
+    proxy.answer = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"
+    said = one_error(trimaran("imagetools", "inspect", "registry.test/app", env=env, exit_code=1).stderr)
+    assert ("look up registry.test" in said) is direct
+    assert ("refused the tunnel" in said) is not direct
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "direct"),
+    [
+        ("", False),
+        ("224.0.0.0/4", True),
+        ("224.0.0.251", True),
+        ("10.0.0.0/8,224.0.0.251:5000", True),
+        ("224.0.0.251:5001,10.0.0.0/8", False),
+    ],
+)
+def test_no_proxy_by_address(trimaran: Trimaran, proxy: Proxy, no_proxy: str, direct: bool) -> None:
+    """An address that no TCP connection can be made to, so that nothing leaves this machine."""
+    env = {"HTTPS_PROXY": proxy.url, "NO_PROXY": no_proxy}
+    proxy.answer = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"
+    said = one_error(trimaran("imagetools", "inspect", "224.0.0.251:5000/app", env=env, exit_code=1).stderr)
+    assert ("unreachable" in said) is direct
+    assert ("refused the tunnel" in said) is not direct
+
+
+def test_proxies_of_the_daemon_s_host(trimaran: Trimaran, context: Context, bases: str) -> None:
+    """As docker has it: those of the daemon that is used go before the default ones."""
+    proxies = {name: {"httpProxy": f"http://{name.rpartition('/')[2].split(':')[0]}.proxy:1"} for name in DAEMONS}
+    (trimaran.docker_config / "config.json").write_text(json.dumps({"proxies": proxies}))
+    context.dockerfile("FROM busybox\nRUN echo it is $http_proxy\n")
+    words = ("build", "--progress=plain", "--no-cache", context)
+    assert "it is http://default.proxy:1" in trimaran(*words).stderr
+    assert "it is http://far.proxy:1" in trimaran(*words, env={"DOCKER_HOST": "tcp://far:2375"}).stderr
+    assert "it is http://default.proxy:1" in trimaran(*words, env={"DOCKER_HOST": "tcp://farther:2375"}).stderr
+    mine = (*words[:2], "--build-arg", "http_proxy=http://mine:1", *words[2:])
+    assert "it is http://mine:1" in trimaran(*mine).stderr
+
+
+DAEMONS = ("default", "tcp://far:2375")
+
+
+# -- names that nobody knows any more ------------------------------------------------------------------------------
+
+
+def test_a_name_that_is_not_found_any_more_is_stood_in_for(
+    trimaran: Trimaran, context: Context, hidden_registry: Guarded, proxy: Proxy
+) -> None:
+    """Known to the proxy alone, it is not found without: the last answer stands in, for as long as it may."""
+    trimaran.environment["SSL_CERT_FILE"] = str(hidden_registry.ca)
+    through = {"HTTPS_PROXY": proxy.url}
+    ours = '[registry."registry.test"]\nauth-realms = ["tokens.test"]\n'
+    trimaran.settings.write_text(ours)
+    words = ("login", "-u", hidden_registry.user, "--password-stdin", hidden_registry.address)
+    trimaran(*words, stdin=hidden_registry.password + "\n", env=through)
+    name = f"{hidden_registry.address}/team/app:1"
+    context.write("hello", "hello\n")
+    context.dockerfile("FROM scratch\nCOPY hello /\n")
+    elsewhere = {"TRIMARAN_ROOT": str(trimaran.home / "elsewhere")}
+    trimaran("build", "-t", name, "--push", context, env=through | elsewhere)
+    context.dockerfile(f"FROM {name}\nCOPY hello /again\n")
+    build = ("build", "--progress=plain", "-o", trimaran.home / "out", context)
+    trimaran(*build, env=through)
+    again = trimaran(*build).stderr
+    assert "registry.test gives no answer now" in again, again
+    time.sleep(1.1)
+    trimaran.settings.write_text(f'remember-tags = "1s"\n{ours}')
+    assert "look up registry.test" in one_error(trimaran(*build, exit_code=1).stderr)
+    assert "registry.test" in trimaran(*build, env=through).stderr
+
+
+# -- credentials that are wrong ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "read {path}: "),
+        ("[]", "read {path}: not a JSON object"),
+        ('{{"auths": {{"{host}": {{"auth": "!!!"}}}}}}', "read {path}: the auth entry of {host} is not base64"),
+        ('{{"auths": {{"{host}": {{"auth": "bm9jb2xvbg=="}}}}}}', "the auth entry of {host} is not base64 of USER:"),
+        ('{{"credHelpers": {{"{host}": "none"}}}}', "run docker-credential-none: not found on PATH"),
+    ],
+    ids=["no JSON", "no object", "no base64", "no colon", "no helper"],
+)
+@pytest.mark.parametrize("variable", ["", "REGISTRY_AUTH_FILE"])
+def test_a_credentials_file_that_is_wrong(
+    trimaran: Trimaran, context: Context, basic_registry: Guarded, text: str, words: str, variable: str
+) -> None:
+    path = trimaran.home / "auth.json" if variable else trimaran.docker_config / "config.json"
+    written = text if text in "{[]" else text.format(host=basic_registry.address)
+    path.write_text(written)
+    context.dockerfile("FROM scratch\nCOPY Dockerfile /\n")
+    env = {variable: str(path)} if variable else {}
+    build = ("build", "-t", f"{basic_registry.address}/app:1", "--push", context)
+    said = one_error(trimaran(*build, exit_code=1, env=env).stderr)
+    assert words.format(path=path, host=basic_registry.address) in said
+    assert path.read_text() == written
+    if variable:
+        gone = one_error(trimaran(*build, exit_code=1, env={variable: f"{path}.gone"}).stderr)
+        assert f"and {path}.gone, which $REGISTRY_AUTH_FILE names, is not there" in gone

@@ -3,10 +3,13 @@
 import asyncio
 import base64
 import json
+import os
+from pathlib import Path
 
 import pytest
 
 from trimaran.errors import UsageError
+from trimaran.registry import docker_config
 from trimaran.registry.docker_config import DockerConfig
 
 
@@ -74,3 +77,17 @@ def test_a_broken_variable_is_named_and_not_shown(place, text):
 def test_a_file_that_is_not_there_is_none(place):
     environment = {**place[0], "REGISTRY_AUTH_FILE": "/nowhere/auth.json"}
     assert ask(environment, "docker.test").username == "docker"
+
+
+def test_a_helper_that_hangs_is_ended_with_all_it_started(tmp_path, monkeypatch):
+    helper = tmp_path / "docker-credential-slow"
+    helper.write_text("#!/bin/sh\nsleep 654 & sleep 654\n")
+    helper.chmod(0o755)
+    monkeypatch.setattr(docker_config, "_HELPER_SECONDS", 0.5)
+    (tmp_path / "config.json").write_text('{"credsStore": "slow"}')
+    config = docker_config.DockerConfig(str(tmp_path / "config.json"), {"PATH": f"{tmp_path}:/usr/bin:/bin"})
+    with pytest.raises(docker_config.HelperFailed, match="docker-credential-slow get: no answer in") as caught:
+        asyncio.run(config.credential("registry.test"))
+    assert "unlock" in caught.value.hint
+    running = [Path(f"/proc/{pid}/cmdline") for pid in os.listdir("/proc") if pid.isdecimal()]
+    assert not [path for path in running if path.exists() and b"sleep\x00654" in path.read_bytes()]

@@ -123,9 +123,14 @@ def _problem(line: bytes) -> str:
     return str(message.get("error") or "") if isinstance(message, dict) else ""
 
 
+def host_of(environment: Mapping[str, str]) -> str:
+    """Where docker's own programs look for the daemon, as they write it."""
+    return environment.get("DOCKER_HOST") or _context_host(environment) or f"unix://{_DEFAULT}"
+
+
 def socket_of(environment: Mapping[str, str]) -> str:
     """The path of the daemon's socket; "" when it is not one on this machine."""
-    host = environment.get("DOCKER_HOST") or _context_host(environment) or f"unix://{_DEFAULT}"
+    host = host_of(environment)
     return host.removeprefix("unix://") if host.startswith("unix://") else ""
 
 

@@ -157,7 +157,12 @@ def _proxies(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Those of Docker's config.json: docker gives them to every build, and who set them there expects it."""
     from trimaran.registry.docker_config import DockerConfig
 
-    return DockerConfig.default(environment).proxies
+    def daemon() -> str:
+        from trimaran.builders.docker_daemon import host_of
+
+        return host_of(environment)
+
+    return DockerConfig.default(environment).proxies(daemon)
 
 
 def _agents(options: BuildOptions, inputs: BuildInputs, environment: Mapping[str, str]) -> tuple[AgentSource, ...]:

@@ -287,7 +287,7 @@ class Authority:
             credential = found[0] if found else None
         if credential is not None and credential.source:
             return f"credentials of {credential.source} were refused: trimaran login{name}"
-        return f"no credentials for {config_key(host.name)} in {self._config.path}: trimaran login{name}"
+        return f"no credentials for {config_key(host.name)} in {self._config.looked_at}: trimaran login{name}"
 
 
 def _form(pairs: list[tuple[str, str]]) -> str:

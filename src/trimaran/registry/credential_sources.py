@@ -6,6 +6,7 @@ The first that has something for a host is used: `$DOCKER_AUTH_CONFIG` (the JSON
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,14 @@ TEXT, FILE = "DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE"
 
 class CredentialSources(DockerConfig):
     """docker's config.json for everything, and the other sources for credentials."""
+
+    @property
+    def looked_at(self) -> str:
+        """See `DockerConfig.looked_at`."""
+        file = self._environment.get(FILE, "")
+        if file and not os.path.exists(file):
+            return f"{self.path}, and {file}, which ${FILE} names, is not there"
+        return self.path
 
     async def credential(self, host: str, repository: str = "") -> Credential | None:
         """See `DockerConfig.credential`."""

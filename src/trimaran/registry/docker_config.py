@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import binascii
 import os
+import signal
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -102,6 +104,11 @@ class DockerConfig:
         return CredentialSources.default(environment)
 
     @property
+    def looked_at(self) -> str:
+        """Where credentials were looked for in vain, in words."""
+        return self.path
+
+    @property
     def document(self) -> dict[str, Any]:
         """The whole file; UsageError when it is no JSON object."""
         if self._document is None:
@@ -112,15 +119,18 @@ class DockerConfig:
         value = self.document.get(key)
         return value if isinstance(value, dict) else {}
 
-    @property
-    def proxies(self) -> tuple[tuple[str, str], ...]:
-        """Variables that `proxies.default` means, in both spellings, as docker gives them to builds and containers."""
-        default = self._table("proxies").get("default")
-        found = default if isinstance(default, dict) else {}
+    def proxies(self, daemon: Callable[[], str]) -> tuple[tuple[str, str], ...]:
+        """Variables that `proxies` means, in both spellings, as docker gives them to builds and containers.
+
+        Of the host of the Docker daemon where the file has it, else `default`; `daemon` is asked only if it matters.
+        """
+        table = self._table("proxies")
+        own = table.get(daemon()) if table.keys() - {"default"} else None
+        found = own if isinstance(own, dict) else table.get("default")
         return tuple(
             (name, str(found[key]))
             for key, variable in _PROXY_VARIABLES.items()
-            if isinstance(found.get(key), str) and found[key]
+            if isinstance(found, dict) and isinstance(found.get(key), str) and found[key]
             for name in (variable, variable.lower())
         )
 
@@ -152,17 +162,17 @@ class DockerConfig:
         for count in range(len(parts), 0, -1):
             entry = auths.get(f"{host}/{'/'.join(parts[:count])}")
             if isinstance(entry, dict) and entry:
-                return self._entry(entry)
+                return self._entry(host, entry)
         key = config_key(host)
         if isinstance(auths.get(key), dict):
-            return self._entry(auths[key])
+            return self._entry(host, auths[key])
         for name, entry in auths.items():
             bare = name.rstrip("/").partition("://")[2] or name.rstrip("/")
             if isinstance(entry, dict) and bare in (host, f"{host}/v1", f"{host}/v2"):
-                return self._entry(entry)
+                return self._entry(host, entry)
         return None
 
-    def _entry(self, entry: dict[str, Any]) -> Credential | None:
+    def _entry(self, host: str, entry: dict[str, Any]) -> Credential | None:
         def text(key: str) -> str:
             value = entry.get(key)
             return value if isinstance(value, str) else ""
@@ -170,9 +180,15 @@ class DockerConfig:
         username, password = text("username"), text("password")
         if text("auth"):
             try:
-                username, _, password = binascii.a2b_base64(text("auth")).decode().rstrip("\0").partition(":")
+                decoded = binascii.a2b_base64(text("auth").strip(), strict_mode=True).decode()
             except (binascii.Error, UnicodeDecodeError):
-                raise UsageError(f"read {self.path}: an auth entry is not base64", hint="log in again") from None
+                decoded = ""
+            username, colon, password = decoded.rstrip("\0").partition(":")
+            if not colon:
+                raise UsageError(
+                    f"read {self.path}: the auth entry of {host} is not base64 of USER:PASSWORD",
+                    hint=f"log in again: trimaran login {host}",
+                )
         found = Credential(username, password, text("identitytoken"), text("registrytoken"), self.path)
         return found if any((username, password, found.identity_token, found.registry_token)) else None
 
@@ -201,7 +217,14 @@ class DockerConfig:
         pipe = asyncio.subprocess.PIPE
         try:
             process = await asyncio.create_subprocess_exec(
-                program, verb, stdin=pipe, stdout=pipe, stderr=pipe, cwd="/", env=dict(self._environment)
+                program,
+                verb,
+                stdin=pipe,
+                stdout=pipe,
+                stderr=pipe,
+                cwd="/",
+                env=dict(self._environment),
+                start_new_session=True,
             )
         except OSError as error:
             raise HelperFailed(f"run {name}: {(error.strerror or str(error)).lower()}") from None
@@ -209,11 +232,12 @@ class DockerConfig:
             async with asyncio.timeout(_HELPER_SECONDS):
                 output, complaint = await process.communicate(stdin)
         except BaseException as error:
-            if process.returncode is None:
-                process.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # what it has started, too
             await process.wait()
             if isinstance(error, TimeoutError):
-                raise HelperFailed(f"run {name} {verb}: no answer in {_HELPER_SECONDS:.0f} s") from None
+                hint = "it may be waiting for somebody to unlock it: try it by hand, or log in without a helper"
+                raise HelperFailed(f"run {name} {verb}: no answer in {_HELPER_SECONDS:.0f} s", hint=hint) from None
             raise
         if process.returncode != 0:
             words = printable((output[:2000] or complaint[:2000]).decode(errors="replace").strip())

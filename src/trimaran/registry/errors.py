@@ -14,6 +14,9 @@ from trimaran.oci.backoff import Transient
 _SHOWN_QUERY = ("mount", "from", "digest", "n", "last", "tag", "ns", "scope", "service")
 #: Statuses after which the same request may succeed.
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+#: Said by a proxy alone: it wants to know who asks (RFC 9110, 15.5.8).
+PROXY_ASKS = 407
+PROXY_LOGIN = "put user and password into the proxy's variable: http://USER:PASSWORD@HOST:PORT"
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -132,6 +135,8 @@ def from_answer(answer: Answer, *, reason: str = "", hint: str = "") -> Registry
     else:
         kind = RegistryRefused
     words = answer.message or reason
+    if answer.status == PROXY_ASKS:
+        words, hint = "the proxy wants to know who asks", PROXY_LOGIN
     text = f"{answer.method} {answer.url}: {answer.status}" + (f": {words}" if words else "")
     error = kind(text, hint=hint)
     error.answer = answer

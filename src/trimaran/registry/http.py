@@ -19,7 +19,7 @@ import msgspec
 from trimaran import __version__
 from trimaran.errors import Corrupt, UsageError
 from trimaran.registry import proxy, sockets
-from trimaran.registry.errors import NotHttp, RegistryUnavailable
+from trimaran.registry.errors import PROXY_ASKS, PROXY_LOGIN, RETRYABLE, ConnectFailed, NotHttp, RegistryUnavailable
 from trimaran.registry.sockets import RECEIVE, ByteStream
 from trimaran.registry.urls import Url
 from trimaran.settings import Keypair
@@ -350,6 +350,15 @@ async def _plain(url: Url, through: proxy.Proxy | None, what: str) -> sockets.Pl
     return plain
 
 
+def _refused_by_proxy(status: int, where: str, through: proxy.Proxy) -> ConnectFailed:
+    hint = "mend HTTPS_PROXY, or name the host in NO_PROXY"
+    if status == PROXY_ASKS:
+        hint = "the user and password in HTTPS_PROXY are not what it wants" if through.authorization else PROXY_LOGIN
+    error = ConnectFailed(f"{where} refused the tunnel: {status}", hint=hint)
+    error.retryable = status in RETRYABLE
+    return error
+
+
 async def _tunnel(plain: sockets.PlainStream, url: Url, through: proxy.Proxy, what: str) -> None:
     """CONNECT (RFC 9110 §9.3.6); the proxy's refusal names the proxy, not the registry."""
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_LIMIT)
@@ -366,13 +375,12 @@ async def _tunnel(plain: sockets.PlainStream, url: Url, through: proxy.Proxy, wh
             if event is h11.NEED_DATA:
                 connection.receive_data(await plain.receive())
                 continue
-        except h11.RemoteProtocolError as error:
-            raise RegistryUnavailable(f"{where}: {str(error)[:200]}") from None
+        except h11.RemoteProtocolError:
+            hint = "HTTPS_PROXY is to be the address of an HTTP proxy"
+            raise NotHttp(f"{where}: what answers there does not speak HTTP", hint=hint) from None
         if isinstance(event, h11.Response):
             if 200 <= event.status_code < 300:
                 return
-            asks = event.status_code == 407
-            hint = "put user and password into HTTPS_PROXY" if asks else "mend HTTPS_PROXY or NO_PROXY"
-            raise RegistryUnavailable(f"{where} refused the tunnel: {event.status_code}", hint=hint)
+            raise _refused_by_proxy(event.status_code, where, through)
         if isinstance(event, h11.ConnectionClosed):
             raise RegistryUnavailable(f"{where} hung up")

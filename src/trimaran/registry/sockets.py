@@ -114,7 +114,7 @@ def reason(error: OSError | None) -> str:
     """The system's words for a failed connect."""
     if error is None:
         return "no address"
-    return (os.strerror(error.errno) if error.errno else str(error)).lower()
+    return (os.strerror(error.errno) if error.errno else str(error) or "the connection was closed").lower()
 
 
 async def _addresses(host: str, port: int, what: str) -> list[tuple[int, tuple[object, ...]]]:

@@ -12,28 +12,21 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
 
 import msgspec
 
 from trimaran.aio import Cancel
 from trimaran.errors import Corrupt, NotFound, TrimaranError, Unavailable, UsageError
 from trimaran.registry.errors import TRUST, printable
+from trimaran.registry.proxy import bypassed
 from trimaran.sources.git_url import Remote
 
 PROTOCOLS = "http:https:ssh:git"
 _SECONDS_WITHOUT_PROGRESS = 60
-_PASSED = (
-    "PATH",
-    "TMPDIR",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-)
+_PASSED = ("PATH", "TMPDIR")
+_PORTS = {"http": 80, "https": 443}
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -100,7 +93,7 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
             yield self._environment(settings) | variables, tuple(descriptors)
 
     def _environment(self, more: Mapping[str, str]) -> dict[str, str]:
-        given = {name: self.inherited[name] for name in _PASSED if name in self.inherited}
+        given = {name: self.inherited[name] for name in _PASSED if name in self.inherited} | self._proxies()
         if certificates := self.inherited.get("SSL_CERT_FILE"):
             given["GIT_SSL_CAINFO"] = certificates
         if folder := self.inherited.get("SSL_CERT_DIR"):
@@ -128,6 +121,18 @@ class Git(msgspec.Struct, frozen=True, kw_only=True):
             "LC_ALL": "C",
             **({"SSH_AUTH_SOCK": self.agent} if self.agent else {}),
         }
+
+    def _proxies(self) -> dict[str, str]:
+        """As for what we fetch ourselves; git's library wants lower case and has other rules for NO_PROXY."""
+        remote = self.remote
+        if remote is None or remote.scheme not in _PORTS:
+            return {}
+        host = urlsplit(f"//{remote.host}")
+        no_proxy = self.inherited.get("NO_PROXY") or self.inherited.get("no_proxy") or ""
+        if bypassed(host.hostname or "", host.port or _PORTS[remote.scheme], no_proxy):
+            return {}
+        both = {name: self.inherited.get(name.upper()) or self.inherited.get(name) for name in _PROXIES}
+        return {name: value for name, value in both.items() if value}
 
     def local_environment(self) -> dict[str, str]:
         """For what asks no server: nothing that logs in."""

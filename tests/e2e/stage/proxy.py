@@ -88,6 +88,7 @@ class _Handler(socketserver.StreamRequestHandler):
             url = urllib.parse.urlsplit(target)
             path = urllib.parse.urlunsplit(("", "", url.path or "/", url.query, ""))
             first = head.replace(target.encode(), path.encode(), 1)
+            first = first.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")  # one request each, so each is seen
             target = f"{url.hostname}:{url.port or 80}"
         try:
             upstream = self.proxy.connect(target)
