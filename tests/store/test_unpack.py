@@ -4,6 +4,7 @@ import io
 import json
 import os
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
-from trimaran.errors import Cancelled, Corrupt, Unavailable
+from trimaran.errors import Cancelled, Corrupt, TrimaranError, Unavailable
 from trimaran.store.entries import (
     BLOCK,
     CHARACTER,
@@ -234,3 +235,49 @@ def test_devices_that_may_not_be_made_are_named(tmp_path, monkeypatch):
     assert unpacked.skipped == ("null", "same")
     assert unpacked.entries.get("null").kind == CHARACTER, "the list, and so every blob, still has it"
     assert sorted(os.listdir(tmp_path)) == ["f", "g"]
+
+
+@pytest.mark.root
+def test_a_folder_that_is_swapped_for_a_link_while_it_is_filled(tmp_path):
+    """T34, CVE-2021-32760 and CVE-2025-47290: owner, mode, time and attributes are set on what was made, nothing else."""
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    for number in range(60):
+        (victim / f"f{number}").write_bytes(b"secret")
+    before = {path.name: state(path) for path in (victim, *victim.iterdir())}
+    members = [{"name": "d/", "type": "folder", "mode": "0700", "uid": 7}]
+    for number in range(60):
+        made = {"name": f"d/f{number}", "mode": "06777", "uid": 7, "gid": 8, "mtime": 5, "xattrs": {"user.x": "y"}}
+        members += [{**made, "data": "x"}, {"name": f"d/l{number}", "type": "hardlink", "link": f"d/f{number}"}]
+        members += [{"name": f"d/p{number}", "type": "fifo", "mode": "0777", "uid": 7}]
+    data = archive(members)
+    over = threading.Event()
+    inside = tmp_path / "inside"
+
+    def swap():
+        while not over.is_set():
+            try:
+                os.rename(inside / "d", tmp_path / "aside")
+                os.symlink(victim, inside / "d")
+                os.unlink(inside / "d")
+                os.rename(tmp_path / "aside", inside / "d")
+            except OSError:
+                continue
+
+    swapper = threading.Thread(target=swap)
+    swapper.start()
+    try:
+        for _ in range(3):
+            inside.mkdir()
+            fd = os.open(inside, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                read_layer(Cancel(), io.BytesIO(data).read, extract_to=fd)
+            except TrimaranError:
+                pass
+            finally:
+                os.close(fd)
+            inside.rename(tmp_path / f"done-{os.urandom(4).hex()}")
+    finally:
+        over.set()
+        swapper.join()
+    assert {path.name: state(path) for path in (victim, *victim.iterdir())} == before

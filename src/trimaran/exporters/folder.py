@@ -6,9 +6,12 @@ was another's in the image loses its set-id bits, as by chown(2): else it would 
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +21,8 @@ from trimaran.store.entries import FIFO, FILE, FOLDER, HARDLINK, SYMLINK, Entry,
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CHUNK = 1 << 20
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_CHANGED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR})
 
 
 class FolderWriter:
@@ -46,6 +51,11 @@ class FolderWriter:
             os.close(fd)
 
     def write(self, entry: Entry, origin: Origin | None) -> None:
+        """Conflict when something is in the way, Denied when the disk says no; Unavailable of the origin as it is."""
+        with self._told(entry.path):
+            self._write(entry, origin)
+
+    def _write(self, entry: Entry, origin: Origin | None) -> None:
         parent, _, name = entry.path.rpartition("/")
         where = self._descend(parent)
         if entry.kind == FOLDER:
@@ -66,23 +76,46 @@ class FolderWriter:
     def finish(self) -> None:
         """Set modes and times of folders, innermost first: writing into them is over."""
         for entry in reversed(self._folders):
-            fd = self._descend(entry.path)
-            os.fchmod(fd, entry.mode)
-            os.utime(fd, ns=(entry.mtime, entry.mtime))
+            with self._told(entry.path):
+                fd = self._descend(entry.path)
+                os.fchmod(fd, entry.mode)
+                os.utime(fd, ns=(entry.mtime, entry.mtime))
 
     def delete_others(self, keep: set[str]) -> None:
         """Remove everything in the folder that is not in `keep`."""
         pending = [""]
         while pending:
             path = pending.pop()
-            where = self._descend(path)
-            for name in os.listdir(where):
-                child = f"{path}/{name}" if path else name
-                mode = os.stat(name, dir_fd=where, follow_symlinks=False).st_mode
-                if child not in keep:
-                    _remove_tree(where, name, mode)
-                elif stat.S_ISDIR(mode):
-                    pending.append(child)
+            with self._told(path):
+                pending += self._delete_in(path, keep)
+
+    def _delete_in(self, path: str, keep: set[str]) -> list[str]:
+        """The folders in `path` that stay."""
+        folders = []
+        where = self._descend(path)
+        for name in os.listdir(where):
+            child = f"{path}/{name}" if path else name
+            mode = os.stat(name, dir_fd=where, follow_symlinks=False).st_mode
+            if child not in keep:
+                _remove_tree(where, name, mode)
+            elif stat.S_ISDIR(mode):
+                folders.append(child)
+        return folders
+
+    @contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        """What the disk says of `path`, in our words; that it is full is told at the top, for every place alike."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                raise
+            what = f"write {path or '.'} to {self._folder}: {(error.strerror or str(error)).lower()}"
+            if error.errno in _CHANGED:
+                raise Conflict(
+                    what, hint="a link or a file is in the way, or somebody else changes the folder"
+                ) from error
+            raise Denied(what, hint="check the folder, or name another dest") from error
 
     def _descend(self, path: str) -> int:
         """The open folder at `path`; every step is checked to be a real folder."""
