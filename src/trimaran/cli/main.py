@@ -15,7 +15,7 @@ from trimaran.cli import help as pages
 from trimaran.cli.invocation import Invocation, for_log, read
 from trimaran.cli.options import BUILDER, DEBUG, Command, FlagError, HelpAsked, Values, parse
 from trimaran.errors import Cancelled, NotCached, NotFound, TrimaranError, Unsupported, UsageError
-from trimaran.linux import umask
+from trimaran.linux import ids
 
 OK = 0
 FAILED = 1
@@ -30,7 +30,7 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, er
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (argv[0] is the program) and return its exit code. Never raises."""
-    umask.close_to_others()
+    ids.close_to_others()
     words = list(sys.argv if argv is None else argv)
     debug = "-D" in words or "--debug" in words
     try:

@@ -18,7 +18,7 @@ from trimaran.builders.drivers import embedded
 from trimaran.errors import Cancelled, TrimaranError
 from trimaran.events import Event, LogEvent, Sink, discard
 from trimaran.library.messages import Bug, Done, Failed, Frames, Message, Order, encode
-from trimaran.linux import umask
+from trimaran.linux import ids
 
 GRACE = 4.0
 """Seconds in which a build whose program has gone may tidy up."""
@@ -29,7 +29,7 @@ _PIECE = 1 << 18
 
 def main(arguments: list[str]) -> int:
     """Serve one order and end."""
-    umask.close_to_others()
+    ids.close_to_others()
     connection = socket.socket(fileno=int(arguments[0]))
     connection.set_inheritable(False)
     try:
