@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,3 +102,49 @@ def test_rules_of_buildkitd_in_the_settings(filled: Trimaran, bases: str, contex
     filled.settings.write_text(kept + "[worker]\ngc = false\nmaxUsedSpace = 1000\n")
     filled("build", "-o", "type=cacheonly", ".", cwd=other.folder)
     assert rows(filled).keys() >= left.keys(), "no collection at all"
+
+
+MIB = 1 << 20
+
+
+def taken(path: Path) -> int:
+    """Bytes on disk, each file once."""
+    said = subprocess.run(["du", "-s", "-B1", path], check=True, capture_output=True, text=True).stdout
+    return int(said.split()[0])
+
+
+def test_logs_count_under_the_limit_and_go_before_it_is_reached(
+    trimaran: Trimaran, bases: str, context: Context
+) -> None:
+    """The oldest first: a store full of what builds have said would else never build anything again."""
+    context.dockerfile("FROM alpine\nARG N\nRUN echo $N; yes 0123456789abcdef | head -c 6000000\n")
+    words = ("build", "-q", "--cache-limit=20mb", "-o", "type=cacheonly", ".")
+    for number in range(5):
+        trimaran(*words, f"--build-arg=N={number}", cwd=context.folder)
+        assert taken(trimaran.root) < 21 * MIB
+    kept = trimaran("logs", "--list").stdout.splitlines()[1:]
+    assert 1 <= len(kept) < 5
+    assert trimaran("logs", "^0", "RUN").stdout.startswith("4\n0123456789abcdef\n"), "the newest is still there"
+    trimaran(*words, "--build-arg=N=4", "--fail-on-miss", cwd=context.folder)
+
+
+def test_one_changed_file_of_20000_costs_kilobytes(trimaran: Trimaran, context: Context) -> None:
+    """All that the store keeps to know and to explain the step: its databases, whose free pages are given back."""
+
+    def databases() -> int:
+        for name in ("store.db", "fast.db"):
+            with sqlite3.connect(trimaran.root / name) as database:
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        return sum(path.stat().st_blocks * 512 for path in trimaran.root.glob("*.db*"))
+
+    for number in range(20_000):
+        context.write(f"src/{number % 200}/file-{number}", str(number))
+    context.dockerfile("FROM scratch\nCOPY src /src\n")
+    words = ("build", "--progress=plain", "-o", "type=cacheonly", ".")
+    for _ in range(2):  # the second is what writes down the stats of files that the first saw as new
+        trimaran(*words, cwd=context.folder)
+    first = databases()
+    context.write("src/7/file-7", "changed")
+    said = trimaran(*words, cwd=context.folder).stderr
+    assert "not cached: 1 of 20000 files changed: src/7/file-7 (content)" in said
+    assert databases() - first < 100_000 < first // 10

@@ -26,11 +26,10 @@ from trimaran.events import Event, LogEvent, Sink, VertexEvent
 from trimaran.oci.descriptor import Descriptor
 from trimaran.settings import HistorySettings
 from trimaran.sources.lock import LockEntry
+from trimaran.store import build_logs
 from trimaran.store.disk import disk_errors, in_our_words
 from trimaran.store.packing import pack, unpack
 
-_SKEW = 2.0
-"""Seconds that a time may lie ahead without the clock being wrong."""
 MADE = "made.msgpack"
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
 """Digests are written as plain text: the encoder takes no subclass of str by itself."""
@@ -280,36 +279,8 @@ def choose(records: list[BuildRecord], text: str) -> BuildRecord:
 
 
 def forget(folder: str, keep: HistorySettings) -> None:
-    """Remove build folders that are too old, and the oldest of those that are too many; never one of a running build.
-
-    A time in the future is of a clock that went wrong: such a build counts as one of now, and ages from here on.
-    """
+    """Remove builds that are too old, and the oldest of those that are too many; never a running one."""
     now = time.time()
-    aged: list[tuple[float, str]] = []
-    for name in os.listdir(folder):
-        path = os.path.join(folder, name)
-        with suppress(FileNotFoundError):  # another build was quicker
-            changed = os.stat(path).st_mtime
-            if changed > now + _SKEW:
-                os.utime(path, (now, now))
-            aged.append((min(changed, now), path))
-    for number, (changed, path) in enumerate(sorted(aged, reverse=True)):
-        if (number >= keep.max_entries or now - changed > keep.max_age) and not _is_running(path):
-            with suppress(OSError):
-                for name in os.listdir(path):
-                    os.unlink(os.path.join(path, name))
-                os.rmdir(path)
-
-
-def _is_running(path: str) -> bool:
-    try:
-        fd = os.open(f"{path}/events.jsonl", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+    for number, (changed, path) in enumerate(build_logs.by_age(folder, now)):
+        if number >= keep.max_entries or now - changed > keep.max_age:
+            build_logs.remove(path)

@@ -33,6 +33,8 @@ _LOOK = 0.2
 _MEASURE, _SHARE = 1.0, 20
 """Others may free what a step takes: so the store is measured all the same, for a twentieth of the time at most."""
 _TRIES = 3
+_LOGS = 10
+"""Logs of builds may have this part of the limit before they have to go for layers."""
 _BLOCK = 4096
 
 
@@ -105,12 +107,20 @@ class Ceiling:
             self._measured = True
 
     def _evict(self, cancel: Cancel, collector: Collector, keep: int) -> int:
-        """Bytes freed. A twentieth more than is needed goes, so that not every write evicts."""
+        """Bytes freed, 0 when nothing is left to go. A twentieth more than is needed goes, so that few writes evict.
+
+        Logs of finished builds go first where they are more than their share, and last where they are not.
+        """
+        from trimaran.store import build_logs
         from trimaran.store.prune import PruneOptions
 
+        logs = os.path.join(self._root, "builds")
         options = PruneOptions(all=True, max_used=max(1, keep - self.limit // 20))
-        return sum(
-            record.size for record in collector.prune(cancel, options, Eviction(cause="limit", limit=self.limit))
+        why = Eviction(cause="limit", limit=self.limit)
+        return (
+            build_logs.trim(cancel, logs, self.limit // _LOGS)
+            or sum(record.size for record in collector.prune(cancel, options, why))
+            or build_logs.trim(cancel, logs, 0)
         )
 
     def _full(self, what: str, records: Sequence[UsageRecord]) -> Unavailable:
@@ -146,7 +156,9 @@ class Ceiling:
         with locked_in_thread(cancel, os.path.join(self._root, "locks", "eviction")):
             collector = self._collector()
             used = sum(record.size for record in collector.usage(cancel))
-            freed = self._evict(cancel, collector, self.limit) if used > self.limit else 0
+            freed = 0
+            while used - freed > self.limit and (more := self._evict(cancel, collector, self.limit)):
+                freed += more
             with guarded(self._lock, exclusive=True):
                 self._write(used - freed)
         return freed
