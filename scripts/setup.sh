@@ -7,6 +7,9 @@ for_engine="crun runc uidmap passt slirp4netns qemu-user-static mount"
 for_demo="docker-registry"
 for_tests="musl mmdebstrap skopeo umoci git openssh-client openssh-server tmux openssl busybox-static golang-go"
 
+# A virtual machine for what this machine's kernel cannot show.
+[ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] || for_tests="$for_tests qemu-system-x86 e2fsprogs"
+
 bases=${TRIMARAN_BASES:-$work/bases}
 temporary=/var/tmp/trimaran-tests # where tests keep what they make
 accounts="trimaran-test trimaran-unit" # the ordinary accounts of the rootless tests
@@ -121,6 +124,25 @@ fetch_and_install() { # downloads are kept, so that trying again fetches only wh
 			tail -n 20 "$state/apt.log" >&2
 			return 1
 		}
+}
+
+fetch_kernel() { # Debian's own, for tests in a virtual machine: taken out of its package, not installed
+	[ "$(dpkg --print-architecture)" = amd64 ] && [ ! -e "$work/kernel" ] || return 0
+	say "fetching Debian's kernel into .work/kernel"
+	rm -rf "$work/kernel.new"
+	mkdir "$work/kernel.new"
+	persistently download_kernel || die "apt-get could not download the package linux-image-amd64"
+	dpkg-deb --extract "$work"/kernel.new/*.deb "$work/kernel.new"
+	rm "$work"/kernel.new/*.deb
+	mv "$work/kernel.new" "$work/kernel"
+}
+
+download_kernel() { # what this depends on has the version in its name
+	package=$(apt-cache depends linux-image-amd64 | sed -n 's/.*Depends: \(linux-image-[0-9].*\)/\1/p' | head -n 1)
+	if [ -z "$package" ] || ! (cd "$work/kernel.new" && apt-get -qq -o APT::Sandbox::User=root download "$package"); then
+		as_root apt-get -qq -o Acquire::Retries=5 update
+		return 1
+	fi
 }
 
 digest() { # one line for the content of files and folders
