@@ -60,6 +60,8 @@ def test_help_and_completion_name_what_runs(elsewhere):
     shown = elsewhere("--help").stdout
     assert "imagetools" in shown
     assert "binfmt" not in shown
-    assert "imagetools" in elsewhere("completion", "bash").stdout
+    assert "__complete" in elsewhere("completion", "bash").stdout
+    assert elsewhere("__completeNoDesc", "im").stdout == "imagetools\n:4\n"
+    assert elsewhere("__complete", "imagetools", "inspect", "").stdout == ":4\n", "there is no store"
     assert "credentials" in elsewhere("settings").stdout
     assert "--username" in elsewhere("login", "--help").stdout

@@ -1,4 +1,4 @@
-"""`completion SHELL`: a script that completes commands, flags and their values, made from the flag table."""
+"""`completion SHELL`: a script with which the shell asks `__complete` what may follow."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ COMMAND = Command(
     usage="completion SHELL",
     flags=(DEBUG,),
     arguments=(1, 1),
+    choices=SHELLS,
     examples=(
-        Example("bash, for this shell:", "completion bash > /tmp/c && . /tmp/c"),
+        Example("bash (4.4 or newer), for this shell:", "completion bash > /tmp/c && . /tmp/c"),
+        Example("zsh, after compinit:", "completion zsh > ~/.zsh-trimaran && . ~/.zsh-trimaran"),
         Example("fish:", "completion fish > ~/.config/fish/completions/trimaran.fish"),
     ),
 )
@@ -26,7 +28,7 @@ def run(values: Values, invocation: Invocation) -> int:
     if shell not in SHELLS:
         message, hint = unknown("shell", shell, SHELLS)
         raise UsageError(message, hint=hint)
-    from trimaran.cli.shells import bash, fish, zsh
+    from trimaran.cli.shells import SCRIPTS
 
-    invocation.out({"bash": bash, "zsh": zsh, "fish": fish}[shell]())
+    invocation.out(SCRIPTS[shell])
     return 0

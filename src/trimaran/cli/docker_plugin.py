@@ -208,6 +208,17 @@ def hand_over(words: Sequence[str], environment: Mapping[str, str], what: str) -
         raise TrimaranError(f"run {path}: {error.strerror}") from error
 
 
+def answers(path: str, words: Sequence[str], environment: Mapping[str, str]) -> str:
+    """What the displaced buildx at `path` says to `words` on standard output; "" when it cannot be run."""
+    import subprocess
+
+    try:
+        done = subprocess.run([path, *words], env=dict(environment), capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout
+
+
 def _write(path: str, data: bytes, mode: int) -> None:
     """A new file with exactly this mode, whole."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)

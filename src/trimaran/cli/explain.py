@@ -22,6 +22,7 @@ COMMAND = Command(
     "beginning, or ^N for the N-th before the last.",
     flags=(DEBUG, Flag(name="json", kind="bool", help="Print JSON")),
     arguments=(0, 2),
+    completes="build",
     examples=(
         Example("Why did the last build run what it ran?", "explain"),
         Example("What changed since the build before it?", "explain ^1 ^0"),

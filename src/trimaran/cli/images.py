@@ -33,7 +33,7 @@ _HEAD = ("REPOSITORY", "TAG", "IMAGE ID", "PLATFORMS", "CREATED", "SIZE")
 def run(values: Values, invocation: Invocation) -> int:
     import asyncio
 
-    rows = [row(image, time.time(), whole=values.boolean("no-trunc")) for image in asyncio.run(_load())]
+    rows = [row(image, time.time(), whole=values.boolean("no-trunc")) for image in asyncio.run(stored())]
     form = values.text("format")
     if values.boolean("quiet"):
         invocation.out("".join(f"{each['ID']}\n" for each in rows))
@@ -45,7 +45,8 @@ def run(values: Values, invocation: Invocation) -> int:
     return 0
 
 
-async def _load() -> list[ListedImage]:
+async def stored() -> list[ListedImage]:
+    """All of them; none where there is no store yet."""
     from trimaran import settings
     from trimaran.engine.engine import state_folder
     from trimaran.engine.images import listed

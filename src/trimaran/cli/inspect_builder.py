@@ -21,6 +21,7 @@ COMMAND = Command(
         Flag(name="timeout", kind="duration", hidden=True, ignored=True),
     ),
     arguments=(0, 1),
+    completes="builder",
 )
 
 

@@ -24,6 +24,7 @@ COMMAND = Command(
     "beginning, or ^N for the N-th before the last; STEP is a number or a part of its name.",
     flags=(DEBUG, Flag(name="list", shorthand="l", kind="bool", help="List the builds there are logs of")),
     arguments=(0, 2),
+    completes="build",
     examples=(
         Example("The last build's:", "logs"),
         Example("One step of the build before it:", "logs ^1 'apt-get install'"),

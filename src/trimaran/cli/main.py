@@ -58,6 +58,11 @@ def _dispatch(words: list[str]) -> int:
     invocation = read(words, dict(os.environ))
     if invocation.plugin:
         os.environ.update(invocation.environment)
+    if invocation.argv and invocation.argv[0].startswith("__complete"):
+        from trimaran.cli import complete
+
+        request, *typed = invocation.argv
+        return complete.run(request, typed[1:] if invocation.plugin else typed, invocation)
     if invocation.argv[:1] in {("--version",), ("-v",)}:
         from trimaran.cli.version import line
 

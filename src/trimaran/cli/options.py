@@ -1,6 +1,6 @@
 """The flags of a command as one table, and the parser that reads argv by it the way Docker's CLI does (spf13/pflag).
 
-The same table drives help, completion scripts, man pages and docs/cli. Pure: text in, values or a FlagError out.
+The same table drives help, completion, man pages and docs/cli. Pure: text in, values or a FlagError out.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
     #: Known to buildx, not done here: what to do instead. Any use is refused.
     unsupported: str = ""
-    #: What completion offers for the value: files, folders, image names or builders.
+    #: What completion offers for the value: files, folders or image names.
     completes: Literal["", "file", "folder", "image"] = ""
 
 
@@ -71,7 +71,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     interspersed: bool = True
     hidden: bool = False
     #: What completion offers for positional arguments.
-    completes: Literal["", "file", "folder", "image"] = ""
+    completes: Literal["", "file", "folder", "image", "build", "builder"] = ""
+    choices: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:

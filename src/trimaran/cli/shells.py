@@ -1,164 +1,92 @@
-"""Completion scripts for bash, zsh and fish, made from the flag table; no program is run while completing."""
+"""Completion scripts for bash, zsh and fish: each asks `trimaran __complete` and does what its last line says.
+
+They hold no commands and flags, so that they fit every version of Trimaran.
+"""
 
 from __future__ import annotations
 
-import shlex
-
-from trimaran.cli import commands
-from trimaran.cli.options import Command, Flag
-
-PROGRAM = "trimaran"
-_ROOT = ("--builder", "--debug", "--help", "--version")
-
-
-def _words() -> dict[str, str]:
-    """The first words after the program and after each group, with their summaries."""
-    roots = [name.partition(" ")[0] for name in commands.runnable()]
-    found = {"": " ".join(dict.fromkeys(roots))}
-    for group in commands.GROUPS:
-        found[group] = " ".join(name for name, _ in commands.subcommands(group))
-    return found
-
-
-def _commands() -> list[tuple[str, Command]]:
-    return [(name, commands.command(name)) for name in commands.runnable()]
-
-
-def _flags(command: Command) -> list[Flag]:
-    return [flag for flag in command.flags if not flag.hidden and not flag.unsupported]
-
-
-def _names(flag: Flag) -> list[str]:
-    return [f"--{flag.name}", *([f"-{flag.shorthand}"] if flag.shorthand else [])]
-
-
-_BASH = """# bash completion of @PROGRAM@
-_@PROGRAM@() {
-    local current="${COMP_WORDS[COMP_CWORD]}" previous="${COMP_WORDS[COMP_CWORD-1]}"
-    local command="" words="" flags="" files="" word index
-    for ((index = 1; index < COMP_CWORD; index++)); do
-        word="${COMP_WORDS[index]}"
-        [[ $word == -* ]] && continue
-        case "$command" in
-            "") command="$word" ;;
-            @GROUPS@) command="$command $word" ;;
-        esac
-    done
-    case "$command $previous" in
-@VALUES@
-    esac
-    if [[ -n $words ]]; then COMPREPLY=($(compgen -W "$words" -- "$current")); return; fi
-    if [[ $files == folder ]]; then COMPREPLY=($(compgen -d -- "$current")); return; fi
-    if [[ $files == file ]]; then COMPREPLY=($(compgen -f -- "$current")); return; fi
-    if [[ $current == -* ]]; then
-        flags="@ROOT@"
-        case "$command" in
-@FLAGS@
-        esac
-        COMPREPLY=($(compgen -W "$flags" -- "$current")); return
+_BASH = """\
+# bash completion of trimaran
+_trimaran() {
+    local line="${COMP_LINE:0:COMP_POINT}" current="" directive value kept
+    local -a words answer
+    read -ra words <<< "$line"
+    if [[ $line != *[[:space:]] ]]; then
+        current="${words[-1]}"
+        unset "words[-1]"
     fi
-    case "$command" in
-@WORDS@
-    esac
-    if [[ $files == folder ]]; then COMPREPLY=($(compgen -d -- "$current")); return; fi
-    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    mapfile -t answer < <(trimaran __completeNoDesc "${words[@]:1}" "$current" 2>/dev/null)
+    directive="${answer[-1]#:}"
+    [[ $directive =~ ^[0-9]+$ ]] || return
+    unset "answer[-1]"
+    # readline replaces what follows the last of its word breaks, of which = and : are in our words
+    value="$current"
+    [[ $current == -*=* ]] && value="${current#*=}"
+    kept=""
+    [[ $value == *[=:]* ]] && kept="${value%"${value##*[=:]}"}"
+    COMPREPLY=("${answer[@]#"$kept"}")
+    if ((directive & 2)); then compopt -o nospace; fi
+    if ((directive & 16)); then
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -d -- "$value")
+    elif ((${#answer[@]} == 0 && !(directive & 4))); then
+        compopt -o filenames
+        mapfile -t COMPREPLY < <(compgen -f -- "${value#"$kept"}")
+    fi
 }
-complete -o filenames -F _@PROGRAM@ @PROGRAM@
+complete -F _trimaran trimaran
 """
 
+_ZSH = """\
+#compdef trimaran
+_trimaran() {
+    local directive line tab=$'\\t'
+    local -a answer described space
+    answer=("${(@f)$(trimaran __complete "${(@Q)words[2,CURRENT-1]}" "${(Q)words[CURRENT]}" 2>/dev/null)}")
+    directive="${answer[-1]#:}"
+    [[ $directive == <-> ]] || return 1
+    answer[-1]=()
+    [[ ${words[CURRENT]} == -*=* ]] && compset -P '*='
+    for line in "${answer[@]}"; do
+        if [[ $line == *$tab* ]]; then
+            described+=("${${line%%$tab*}//:/\\\\:}:${line#*$tab}")
+        else
+            described+=("${line//:/\\\\:}")
+        fi
+    done
+    (( directive & 2 )) && space=(-S '')
+    if (( directive & 16 )); then
+        _files -/
+    elif (( ${#described} )); then
+        _describe -t trimaran trimaran described "${space[@]}"
+    elif (( ! (directive & 4) )); then
+        _files
+    fi
+}
+compdef _trimaran trimaran
+"""
 
-def bash() -> str:
-    words = [f'        "{group}") words="{text}" ;;' for group, text in _words().items()]
-    flags: list[str] = []
-    values: list[str] = []
-    for name, command in _commands():
-        shown = [word for flag in _flags(command) for word in _names(flag)]
-        flags.append(f'        "{name}") flags="{" ".join([*shown, "--help"])}" ;;')
-        values += [line for flag in _flags(command) if (line := _bash_value(name, flag))]
-        if command.completes in {"file", "folder"}:
-            words.append(f'        "{name}") files={command.completes} ;;')
-    parts = {
-        "PROGRAM": PROGRAM,
-        "GROUPS": "|".join(commands.GROUPS),
-        "ROOT": " ".join(_ROOT),
-        "VALUES": "\n".join(values),
-        "FLAGS": "\n".join(flags),
-        "WORDS": "\n".join(words),
-    }
-    text = _BASH
-    for word, replacement in parts.items():
-        text = text.replace(f"@{word}@", replacement)
-    return text
+_FISH = """\
+# fish completion of trimaran
+function __trimaran_complete
+    set -l words (commandline -opc)
+    set -e words[1]
+    set -l current (commandline -ct)
+    set -l answer (trimaran __complete $words "$current" 2>/dev/null)
+    set -l directive (string sub -s 2 -- $answer[-1])
+    string match -qr '^[0-9]+$' -- "$directive"; or return
+    set -e answer[-1]
+    set -l before (string match -r -- '^-[^=]*=' "$current")
+    set -l value (string replace -r -- '^-[^=]*=' '' "$current")
+    if test (math "bitand($directive, 16)") -ne 0
+        __fish_complete_directories "$value" | string replace -r '^' -- "$before"
+    else if test (count $answer) -gt 0
+        printf '%s\\n' "$before"$answer
+    else if test (math "bitand($directive, 4)") -eq 0
+        __fish_complete_path "$value" | string replace -r '^' -- "$before"
+    end
+end
+complete -c trimaran -f -a '(__trimaran_complete)'
+"""
 
-
-def _bash_value(name: str, flag: Flag) -> str:
-    """The line that says what may follow a flag; "" when anything may."""
-    patterns = "|".join(f'"{name} {word}"' for word in _names(flag))
-    if flag.kind != "bool" and flag.choices:
-        return f"        {patterns}) words={shlex.quote(' '.join(flag.choices))} ;;"
-    if flag.completes in {"file", "folder"}:
-        return f"        {patterns}) files={flag.completes} ;;"
-    return ""
-
-
-def zsh() -> str:
-    body: list[str] = []
-    for group, text in _words().items():
-        body.append(f'    "{group}") _values command {text} ;;')
-    for name, command in _commands():
-        arguments = [_zsh_argument(word, flag) for flag in _flags(command) for word in _names(flag)]
-        place = {"folder": "'*:folder:_files -/'", "file": "'*:file:_files'"}.get(command.completes, "'*:: :_default'")
-        body.append(f'    "{name}") _arguments {" ".join([*arguments, place])} ;;')
-    groups = "|".join(commands.GROUPS) or '" "'
-    lines = [
-        f"#compdef {PROGRAM}",
-        f"_{PROGRAM}() {{",
-        '  local command="" word count=0',
-        "  for word in ${words[2,CURRENT-1]}; do",
-        "    [[ $word == -* ]] && continue",
-        '    case "$command" in',
-        '      "") command="$word" ;;',
-        f'      {groups}) command="$command $word" ;;',
-        "    esac",
-        "  done",
-        '  case "$command" in',
-        *body,
-        "  esac",
-        "}",
-        f'_{PROGRAM} "$@"',
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _zsh_argument(word: str, flag: Flag) -> str:
-    text = flag.help.replace("[", "(").replace("]", ")").replace(":", " ")
-    spec = f"{'*' if flag.kind in {'strings', 'stringArray'} else ''}{word}[{text}]"
-    if flag.kind != "bool":
-        action = {"file": "_files", "folder": "_files -/"}.get(flag.completes, " ")
-        choices = " ".join(choice.replace(":", "\\:") for choice in flag.choices)
-        spec += f":value:({choices})" if choices else f":value:{action}"
-    return shlex.quote(spec)
-
-
-def fish() -> str:
-    lines = [f"complete -c {PROGRAM} -f"]
-    roots = _words()[""]
-    for name in roots.split():
-        summary = commands.GROUPS.get(name) or commands.TABLE[name][2]
-        lines.append(f"complete -c {PROGRAM} -n '__fish_use_subcommand' -a {name} -d {shlex.quote(summary)}")
-    for group in commands.GROUPS:
-        for name, summary in commands.subcommands(group):
-            seen = f"'__fish_seen_subcommand_from {group}'"
-            lines.append(f"complete -c {PROGRAM} -n {seen} -a {name} -d {shlex.quote(summary)}")
-    for name, command in _commands():
-        condition = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in name.split())
-        for flag in _flags(command):
-            line = f"complete -c {PROGRAM} -n '{condition}' -l {flag.name}"
-            line += f" -s {flag.shorthand}" if flag.shorthand else ""
-            line += "" if flag.kind == "bool" else " -r"
-            line += f" -a {shlex.quote(' '.join(flag.choices))}" if flag.choices else ""
-            line += " -F" if flag.completes in {"file", "folder"} else ""
-            lines.append(f"{line} -d {shlex.quote(flag.help)}")
-        if command.completes in {"file", "folder"}:
-            lines.append(f"complete -c {PROGRAM} -n '{condition}' -F")
-    return "\n".join(lines) + "\n"
+SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
