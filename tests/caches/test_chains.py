@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 import time
 
 import hypothesis.strategies as st
@@ -166,6 +167,20 @@ def test_the_bytes_do_not_depend_on_the_order(vertices, random):
         ready = [n for n in range(len(plain)) if n not in order and all(each[0] in order for each in plain[n][1])]
         order.append(random.choice(ready))
     assert export(plain, order) == export(plain)
+
+
+def calls_of(count: int) -> int:
+    """Function calls that it takes to export and import a chain of so many steps that also read contents."""
+    vertices = [("source", [], None)]
+    vertices += [(f"x{number}", [(number, "", f"c{number}")], f"r{number}") for number in range(count)]
+    profile = cProfile.Profile()
+    profile.runcall(lambda: imported(export(vertices)))
+    return sum(each.callcount for each in profile.getstats())
+
+
+def test_ten_times_the_steps_are_ten_times_the_work():
+    small, large = calls_of(300), calls_of(3000)
+    assert 9 * small < large < 11 * small
 
 
 def test_ten_thousand_records_take_seconds_at_most():

@@ -164,6 +164,37 @@ ADD {app}?branch=main&submodules=false /plain
 """
 
 
+def form(folder: Path) -> tuple[object, ...]:
+    """How the cache in a folder is written: media types, and whether each layer's content is named."""
+    (entry,) = json.loads((folder / "index.json").read_text())["manifests"]
+    document = json.loads((folder / "blobs/sha256" / entry["digest"][7:]).read_text())
+    children = document.get("manifests") or [document["config"], *document["layers"]]
+    noted = sorted(
+        (each["mediaType"], "containerd.io/uncompressed" in each.get("annotations", ())) for each in children
+    )
+    return entry["mediaType"], document["mediaType"], sorted(document), noted
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    "options",
+    [
+        "image-manifest=true,compression=zstd,force-compression=true",
+        "image-manifest=true,compression=uncompressed,force-compression=true",
+        "image-manifest=false,compression=gzip,compression-level=9",
+        "image-manifest=false,oci-mediatypes=false",
+        "image-manifest=false,oci-mediatypes=false,compression=zstd,force-compression=true",
+    ],
+)
+def test_each_form_is_written_as_buildkit_writes_it(
+    trimaran: Trimaran, buildx: Callable[..., str], context: Path, tmp_path: Path, options: str
+) -> None:
+    """Forced where it is not gzip: else BuildKit leaves layers as it happens to have them, of whatever build."""
+    trimaran("build", NO_NETWORK, f"--cache-to=type=local,dest={tmp_path}/ours,mode=max,{options}", str(context))
+    buildx(f"--cache-to=type=local,dest={tmp_path}/theirs,mode=max,{options}", str(context))
+    assert form(tmp_path / "ours") == form(tmp_path / "theirs")
+
+
 def change(repository: WorkingCopy) -> dict[str, str]:
     """A new commit, which is tagged: the names of both."""
     repository.write("top", os.urandom(8).hex())

@@ -32,7 +32,10 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RegistryImport(msgspec.Struct, frozen=True, tag=True):
+    """`insecure`: spoken to without verified TLS, or without any."""
+
     ref: str
+    insecure: bool = False
 
 
 class LocalImport(msgspec.Struct, frozen=True, kw_only=True, tag=True):

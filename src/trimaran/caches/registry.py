@@ -18,6 +18,8 @@ from trimaran.store.store import Store
 async def find(cache: RegistryImport, registry: Registry) -> FoundCache:
     """The manifest that the reference names now."""
     reference = Reference.parse(cache.ref)
+    if cache.insecure:
+        registry.allow_insecure(reference.registry)
     repository = registry.repository(reference)
     descriptor, raw = await repository.get_manifest(str(reference.digest or reference.tag))
     return FoundCache(indexes.parse_any(raw, descriptor.media_type), repository, reference.name)

@@ -43,7 +43,9 @@ def parse_cache_from(text: str) -> list[CacheImport]:
     kind = _kind(attributes, "cache-from")
     cache: CacheImport
     if kind in ("registry", "inline"):  # an inline cache is read from its image
-        cache = RegistryImport(_reference(_required(attributes, "cache-from", kind, "ref")))
+        cache = RegistryImport(
+            _reference(_required(attributes, "cache-from", kind, "ref")), attributes.boolean("registry.insecure")
+        )
     elif kind == "local":
         cache = LocalImport(
             src=_folder(_required(attributes, "cache-from", kind, "src")),
