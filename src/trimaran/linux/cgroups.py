@@ -11,8 +11,6 @@ import fcntl
 import os
 from contextlib import suppress
 
-from trimaran.linux import bpf
-
 _ROOTS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 _PREFIX = "trimaran-"
 DEFAULT_PARENT = "trimaran"
@@ -95,6 +93,8 @@ class Confinement:
         """Put `pid` into a new group with the device filter. Never raises: no group means that MKNOD is dropped."""
         if self._ask[0] < 0:
             return
+        from trimaran.linux import bpf
+
         _close(self._ask, 1)
         _close(self._reply, 0)
         answer = b"0"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from trimaran import aio
 from trimaran.digest import Digest
@@ -15,17 +16,19 @@ from trimaran.solver.protocols import KeyInput, Result
 from trimaran.sources.local import LocalRoot
 from trimaran.steps import select
 from trimaran.steps.context import StepContext
-from trimaran.steps.copy import Copier, Placement
+from trimaran.steps.copy import NEW_FOLDER_MODE, Copier, Placement
 from trimaran.steps.draft import Draft
 from trimaran.steps.identity import file_op_identity
 from trimaran.steps.modes import parse_mode
-from trimaran.steps.unpack import NEW_FOLDER_MODE, Unpacked, unpack_archive
 from trimaran.steps.users import group_id, user_id
 from trimaran.store.entries import FILE, FOLDER, SYMLINK, Entry, EntryList
 from trimaran.store.folder import Inline
 from trimaran.store.layers import LayerId
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.views import View
+
+if TYPE_CHECKING:
+    from trimaran.steps.unpack import Unpacked
 
 _SMALL_FILE = 4 << 20
 """Bytes read of an image's passwd or group at most (T19b)."""
@@ -151,6 +154,8 @@ class FileStep:
         copier = Copier(state.draft, view.tree, contents, origins, placement)
         for source in chosen:
             if work.attempt_unpack and source.entry.kind == FILE:
+                from trimaran.steps.unpack import unpack_archive
+
                 unpacked = await unpack_archive(self._context, origins[source.followed])
                 if unpacked is not None:
                     _place_archive(unpacked, state.draft, work, placement)

@@ -14,6 +14,7 @@ import msgspec
 from trimaran import aio
 from trimaran.errors import Corrupt
 from trimaran.steps.context import StepContext
+from trimaran.steps.copy import NEW_FOLDER_MODE
 from trimaran.steps.draft import Draft
 from trimaran.store.ceiling import Ceiling
 from trimaran.store.decompression import decompress
@@ -21,8 +22,6 @@ from trimaran.store.entries import FILE, FOLDER, HARDLINK, WHITEOUT, EntryList, 
 from trimaran.store.folder import Folder, FolderFile
 from trimaran.store.unpack import read_layer
 from trimaran.tar.header import BLOCK_SIZE, is_header
-
-NEW_FOLDER_MODE = 0o755
 
 
 class Unpacked(msgspec.Struct, frozen=True):
