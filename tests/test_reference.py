@@ -179,3 +179,26 @@ def test_any_text_parses_or_is_a_usage_error(text):
         return
     assert Reference.parse(str(parsed)) == Reference.parse(parsed.familiar) == parsed
     assert not {"", ".", ".."} & set(parsed.repository.split("/"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "me:hush@host/app",
+        "hush@host:5000/app:1",
+        "https://me:hush@host/app",
+        "me:a@hush@host/app",
+        "me:hush@host/a@b/c",
+    ],
+)
+def test_passwords_in_names_are_refused_and_not_told(text):
+    with pytest.raises(UsageError, match="a user or password has no place in it") as caught:
+        Reference.parse(text)
+    told = str(caught.value) + caught.value.hint
+    assert "hush" not in told
+    assert "me:" not in told
+
+
+def test_digests_that_are_none_are_told_whole():
+    with pytest.raises(UsageError, match="'app@sha256:../x': 'sha256:../x' is not a digest"):
+        Reference.parse("app@sha256:../x")

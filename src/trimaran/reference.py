@@ -86,6 +86,7 @@ class Reference(msgspec.Struct, frozen=True, order=True):
 def _split(text: str) -> tuple[str, str, Digest | None]:
     if not text:
         raise UsageError("parse image name: it is empty")
+    _check_no_login(text)
     if "://" in text:
         raise _wrong(text, "an image name has no scheme", hint=f"write {text.partition('://')[2]}")
     rest, at, digest_text = text.partition("@")
@@ -106,6 +107,14 @@ def _split(text: str) -> tuple[str, str, Digest | None]:
     tag = rest[colon + 1 :]
     _check_tag(tag, text)
     return rest[:colon], tag, digest
+
+
+def _check_no_login(text: str) -> None:
+    """`user:password@host/app`: what stands before the host is told nowhere."""
+    _, at, host = text.rpartition("@")
+    if at and "/" in host and not host.startswith(("sha256:", "sha384:", "sha512:")):
+        registry = host.partition("/")[0]
+        raise _wrong(f"…@{host}", "a user or password has no place in it", hint=f"trimaran login {registry}")
 
 
 def _split_registry(name: str) -> tuple[str, str]:

@@ -5,13 +5,15 @@ import base64
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, Denied, TrimaranError, UsageError
 from trimaran.oci import media_types
 from trimaran.oci.blobs import read_all
 from trimaran.oci.descriptor import Descriptor
-from trimaran.registry import crossing, proxy
+from trimaran.registry import challenges, crossing, proxy
 from trimaran.registry.hosts import DockerFiles, Hosts
 from trimaran.registry.urls import Url
 from trimaran.settings import RegistrySettings, Settings
@@ -78,9 +80,9 @@ def test_locations_that_are_none_are_errors_of_ours(make_client, location, metho
 
 @pytest.mark.parametrize("text", ["http://user:hush@[x", "user:hush@[x", "ftp://user:hush@mirror", "user:hush@"])
 def test_a_mirror_that_is_none_is_named_without_its_password(text):
-    settings = Settings(registry={"docker.io": RegistrySettings(mirrors=(text,))})
+    ours = Settings(registry={"docker.io": RegistrySettings(mirrors=(text,))})
     with pytest.raises(UsageError, match="read mirror") as caught:
-        Hosts(settings, DockerFiles()).to_pull("docker.io")
+        Hosts(ours, DockerFiles()).to_pull("docker.io")
     assert "hush" not in str(caught.value)
 
 
@@ -191,3 +193,37 @@ def test_t62_lookalike_digests_as_they_should_be(make_client):
         by_tag = resolve(make_client, server, "v1")
         assert by_tag == resolve(make_client, server, by_tag.digest)
         assert {seen.method for seen in server.seen("", "/manifests/")} == {"HEAD"}
+
+
+# -- any text that a server may send ----------------------------------------------------------------------------------
+
+TEXT = st.text(st.sampled_from('htps:/\\@[]?#%.a1-_~ \t"=,;BearerBasicrealm\x00\x7f\u00e9'), max_size=60)
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXT | st.text(max_size=40))
+def test_any_location_is_a_place_or_refused_and_read_in_one_way_only(text):
+    for base in (HTTPS, HTTP):
+        try:
+            target = base.join(text)
+        except TrimaranError:
+            continue
+        assert Url.parse(str(target)) == target
+        assert not set(target.host) & set("/?#@ \t")
+        assert target.scheme in ("http", "https")
+        assert crossing.refusal(base, target) in ("", "to plain HTTP", "into this machine")
+
+
+@settings(max_examples=300, deadline=None)
+@given(TEXT | st.text(max_size=40))
+def test_any_challenge_is_read_or_left(text):
+    for each in challenges.parse(text) + challenges.parse(f"Bearer {text}"):
+        assert each.scheme == each.scheme.lower()
+        assert each.get("realm").isprintable()
+
+
+@given(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=40))
+def test_a_challenge_comes_out_as_it_was_meant(value):
+    quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+    (one,) = challenges.parse(f'Bearer realm="{quoted}", service=registry')
+    assert (one.scheme, one.get("realm"), one.get("service")) == ("bearer", value, "registry")
