@@ -5,7 +5,11 @@ The ways: layers of a base image in a registry and in a layout, ADD, a context o
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import json
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,7 +60,7 @@ def build(command: Trimaran, folder: Path, *words: str, stdin: bytes = b"") -> t
     said = process.stderr.decode(errors="replace")
     assert "Traceback" not in said, said
     assert CANARY not in said
-    assert (process.returncode == 0) != ("\nERROR: " in said), said
+    assert (process.returncode == 0) != bool(re.search("^ERROR: ", said, re.MULTILINE)), said
     return process.returncode, said
 
 
@@ -142,3 +146,97 @@ def test_archives_that_only_look_like_that_must_work(
     assert (dest / "harder").samefile(dest / "hard")
     assert (dest / "linked-link").readlink() == Path("real/file")
     assert (dest / "dangling").readlink() == Path("/nowhere/../at/all")
+
+
+# -- layers of caches, and commands that read images ----------------------------------------------------------------
+
+
+def poison(cache: Path, tar: bytes) -> None:
+    """Make `tar` the layer of a cache's only result, with all digests right: whoever writes a cache can."""
+    blobs = cache / "blobs" / "sha256"
+
+    def put(raw: bytes) -> dict[str, object]:
+        name = hashlib.sha256(raw).hexdigest()
+        (blobs / name).write_bytes(raw)
+        return {"digest": f"sha256:{name}", "size": len(raw)}
+
+    index = json.loads((cache / "index.json").read_bytes())
+    manifest = json.loads((blobs / index["manifests"][0]["digest"][7:]).read_bytes())
+    (layer,) = manifest["layers"]
+    config = (blobs / manifest["config"]["digest"][7:]).read_text()
+    before = layer["digest"]
+    layer |= put(gzip.compress(tar, mtime=0))
+    layer["annotations"]["containerd.io/uncompressed"] = "sha256:" + hashlib.sha256(tar).hexdigest()
+    manifest["config"] |= put(config.replace(before, layer["digest"]).encode())
+    index["manifests"][0] |= put(json.dumps(manifest).encode())
+    (cache / "index.json").write_text(json.dumps(index))
+
+
+def test_no_layer_of_a_cache_leaves_its_folder(
+    trimaran: Trimaran, context: Context, victim: Path, dest: Path, tmp_path: Path
+) -> None:
+    """A layer that cannot be unpacked is a miss: the step runs, and the build gives what it always gave."""
+    context.write("file", "honest\n")
+    context.dockerfile("FROM scratch\nCOPY file /\n")
+    cache = tmp_path / "cache"
+    trimaran("build", f"--cache-to=type=local,dest={cache}", ".", cwd=context.folder)
+    check = untouched(victim)
+    attacks = [*escapes(victim).items()]
+    for number, (name, members) in enumerate([*attacks[:3], attacks[9], attacks[13], attacks[-1]]):
+        poison(cache, archive(*members))
+        trimaran.environment["TRIMARAN_ROOT"] = f"{trimaran.home}/store{number}"
+        words = (f"--cache-from=type=local,src={cache}", "-o", f"type=local,dest={dest}/{number}", ".")
+        code, said = build(trimaran, context.folder, *words)
+        check()
+        assert code == 0, (name, said)
+    assert (dest / "5" / "file").read_text() == "honest\n", "a deletion in a deletion is a miss"
+
+
+def spoil_pipe(layout: Path, blob: Path) -> None:
+    (layout / "index.json").unlink()
+    os.mkfifo(layout / "index.json")
+
+
+def spoil_device(layout: Path, blob: Path) -> None:
+    blob.unlink()
+    blob.symlink_to("/dev/zero")
+
+
+def spoil_bytes(layout: Path, blob: Path) -> None:
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+
+
+def spoil_depth(layout: Path, blob: Path) -> None:
+    (layout / "index.json").write_text('{"schemaVersion":2,"manifests":' + "[" * 100_000 + "]" * 100_000 + "}")
+
+
+@pytest.mark.parametrize("spoil", [spoil_pipe, spoil_device, spoil_bytes, spoil_depth], ids=lambda each: each.__name__)
+def test_commands_that_read_a_layout_of_strangers(
+    trimaran: Trimaran, context: Context, tmp_path: Path, spoil: Callable[[Path, Path], None]
+) -> None:
+    """`diff`, a named context and a cache: in time, in one line that names the layout or the blob."""
+    context.write("file", "honest\n")
+    context.dockerfile("FROM scratch\nCOPY file /\n")
+    layout, good = tmp_path / "layout", tmp_path / "good.tar"
+    trimaran("build", "-o", f"type=oci,tar=false,dest={layout}", ".", cwd=context.folder)
+    context.write("file", "another\n")
+    trimaran("build", "-o", f"type=oci,dest={good}", ".", cwd=context.folder)
+    index = json.loads((layout / "index.json").read_bytes())
+    manifest = json.loads((layout / "blobs/sha256" / index["manifests"][0]["digest"][7:]).read_bytes())
+    if "manifests" in manifest:
+        manifest = json.loads((layout / "blobs/sha256" / manifest["manifests"][0]["digest"][7:]).read_bytes())
+    blob = layout / "blobs/sha256" / manifest["config"]["digest"][7:]
+    assert "file" in trimaran("diff", good, layout, exit_code=None).stdout
+    spoil(layout, blob)
+    trimaran.environment["TRIMARAN_ROOT"] = f"{trimaran.home}/another"
+    done = trimaran("diff", good, layout, exit_code=None, timeout=60)
+    assert done.returncode not in (0, 100)
+    error = done.stderr.rpartition("ERROR: ")[2]
+    assert str(layout) in error or blob.name in error
+    context.dockerfile("FROM other\nCOPY file /again\n")
+    code, said = build(trimaran, context.folder, "--build-context", f"other=oci-layout://{layout}", ".")
+    assert code == 1
+    assert len(said.rpartition("ERROR: ")[2].splitlines()) <= 2
+    context.dockerfile("FROM scratch\nCOPY file /again\n")
+    code, said = build(trimaran, context.folder, f"--cache-from=type=local,src={layout}", ".")
+    assert code == 0, said

@@ -1,4 +1,4 @@
-"""Ranges of subordinate users and groups: /etc/subuid and /etc/subgid, and the maps made of them."""
+"""Ranges of subordinate users and groups: /etc/subuid and /etc/subgid, the maps made of them, and our umask."""
 
 from __future__ import annotations
 

@@ -252,7 +252,10 @@ class Archive:
     def _read_layout(self) -> None:
         if "oci-layout" in self._places:
             check_version(self._bytes("oci-layout", 1 << 16), self.path)
-        self.images = indexes.parse(self._bytes("index.json", documents.MANIFEST_LIMIT)).manifests
+        try:
+            self.images = indexes.parse(self._bytes("index.json", documents.MANIFEST_LIMIT)).manifests
+        except Corrupt as error:
+            raise Corrupt(f"read {self.path}: {error.message}") from None
         for name, place in self._places.items():
             parts = name.split("/")
             if len(parts) == 3 and parts[0] == "blobs":

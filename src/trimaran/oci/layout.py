@@ -341,7 +341,10 @@ def _replace(folder: int, name: str, raw: bytes) -> None:
 def _read_index(_cancel: Cancel, path: str) -> Index:
     with _mapped(f"read {path}/index.json"), os.fdopen(open_regular(os.path.join(path, "index.json")), "rb") as file:
         raw = file.read(documents.MANIFEST_LIMIT + 1)
-    return indexes.parse(raw)
+    try:
+        return indexes.parse(raw)
+    except Corrupt as error:
+        raise Corrupt(f"read {path}/index.json: {error.message}") from None
 
 
 def _replace_entries(cancel: Cancel, path: str, entries: tuple[Descriptor, ...]) -> None:
