@@ -60,8 +60,12 @@ def test_nothing_falls_back_to_plain_http():
     for target in ("http://registry.example.com/", "http://cdn.example.net/"):
         assert crossing.refusal(HTTPS, Url.parse(target)) == "to plain HTTP"
         assert crossing.refusal(HTTP, Url.parse(target)) == ""
-    with pytest.raises(Denied, match="follow redirect of https://registry.example.com/v2/: it leads to plain HTTP"):
+    with pytest.raises(Denied, match="redirect of https://registry.example.com/v2/: it leads to plain HTTP") as caught:
         crossing.follow(HTTPS, "http://registry.example.com/v2/?X-Signature=secret", "follow redirect")
+    assert "X-Forwarded-Proto" in caught.value.hint, "what it mostly is"
+    with pytest.raises(Denied) as caught:
+        crossing.follow(HTTPS, "http://cdn.example.net/", "follow redirect")
+    assert caught.value.hint == ""
 
 
 @pytest.mark.parametrize("location", ["http://[x/", "//[::1", "http://a:99999/", "gopher://a/", "?" * 20_000])

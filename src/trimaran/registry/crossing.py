@@ -34,8 +34,18 @@ def follow(url: Url, location: str, what: str) -> Url:
     target = url.join(location)
     refused = refusal(url, target)
     if refused:
-        raise RegistryDenied(f"{what} of {url.redacted}: it leads {refused} ({target.netloc})")
+        hint = (
+            "does its proxy tell the registry, by X-Forwarded-Proto, that TLS was spoken?"
+            if _at_home(url, target)
+            else ""
+        )
+        raise RegistryDenied(f"{what} of {url.redacted}: it leads {refused} ({target.netloc})", hint=hint)
     return target
+
+
+def _at_home(url: Url, target: Url) -> bool:
+    """The same host by the wrong scheme: more often a mistake than an attack."""
+    return url.host == target.host and target.scheme == "http"
 
 
 def refusal(origin: Url, target: Url) -> str:
