@@ -170,7 +170,7 @@ make_environment() {
 	pip wheel --no-build-isolation --wheel-dir "$work/wheels" .
 	pip install --find-links "$work/wheels" "$(echo "$work"/wheels/trimaran-*.whl)[test,check,docs]"
 	printf '%s\n' "$wanted" >"$state/environment"
-	digest src pyproject.toml >"$state/wheel"
+	digest src man pyproject.toml >"$state/wheel"
 	rm -f "$state/pythons"
 }
 
@@ -188,7 +188,7 @@ get_other_wheels() {
 }
 
 install_wheel() { # the wheel, never the checkout: what is tested is what users get
-	wanted=$(digest src pyproject.toml)
+	wanted=$(digest src man pyproject.toml)
 	[ "$(cat "$state/wheel" 2>/dev/null)" != "$wanted" ] || return 0
 	say "building and installing the wheel"
 	rm -f "$work"/wheels/trimaran-*.whl "$state/wheel"

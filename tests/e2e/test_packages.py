@@ -14,7 +14,7 @@ import pytest
 from stage.pythons import wheels
 
 REPOSITORY = Path(__file__).parents[2]
-PARTS = ("src", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", ".gitignore")
+PARTS = ("src", "man", "pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", ".gitignore")
 
 
 def copy(folder: Path, *, mode: int) -> Path:
@@ -87,3 +87,4 @@ def test_the_lines_of_the_readme(line, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     said = subprocess.run([tmp_path / "bin/trimaran", "version"], env=environment, capture_output=True, text=True)
     assert said.stdout.startswith("trimaran "), said.stderr
+    assert list(tmp_path.rglob("share/man/man1/trimaran-build.1")), "man pages come along"

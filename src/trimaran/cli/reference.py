@@ -1,6 +1,7 @@
 """The CLI reference (docs/cli, one page a command) and man pages, made from the flag table.
 
-`python -m trimaran.cli.reference docs/cli [MAN-FOLDER]` writes them; a test says when the pages are out of date.
+`python -m trimaran.cli.reference docs/cli man` writes them; a test says when they are out of date. The wheel puts man
+pages where `man` looks for those of the Python it is installed for.
 """
 
 from __future__ import annotations
@@ -133,11 +134,29 @@ def write(folder: str, made: dict[str, str]) -> None:
             file.write(text)
 
 
+def man_pages() -> dict[str, str]:
+    """File name to text of all man pages: one of the whole, and one a command."""
+    found = [commands.command(name) for name in commands.TABLE]
+    made = {f"{PROGRAM}-{each.path.replace(' ', '-')}.1": man_page(each) for each in found}
+    return {f"{PROGRAM}.1": man_contents(), **made}
+
+
+def man_contents() -> str:
+    lines = [f'.TH "{PROGRAM.upper()}" 1 "" "{PROGRAM}"', ".SH NAME", f"{PROGRAM} \\- {_roff(commands.SUMMARY)}"]
+    lines += [".SH SYNOPSIS", f".B {PROGRAM} [OPTIONS] COMMAND"]
+    sections: dict[str, list[str]] = {}
+    for name, (_, section, summary) in commands.TABLE.items():
+        row = [".TP", f"\\fB{PROGRAM}\\-{_roff(name.replace(' ', '-'))}\\fR(1)", _roff(summary)]
+        sections.setdefault(section, []).extend(row)
+    for section, rows in sections.items():
+        lines += [f".SH {_roff(section.upper())}", *rows]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     write(sys.argv[1], pages())
     if len(sys.argv) > 2:
-        found = [commands.command(name) for name in commands.TABLE]
-        write(sys.argv[2], {f"{PROGRAM}-{each.path.replace(' ', '-')}.1": man_page(each) for each in found})
+        write(sys.argv[2], man_pages())
 
 
 if __name__ == "__main__":
