@@ -5,7 +5,7 @@
 for_python="ca-certificates python3 python3-venv"
 for_engine="crun runc uidmap passt slirp4netns qemu-user-static mount"
 for_demo="docker-registry"
-for_tests="musl bash-completion zsh fish mmdebstrap skopeo umoci git openssh-client openssh-server tmux openssl busybox-static golang-go"
+for_tests="musl bash-completion zsh fish mmdebstrap skopeo umoci git iproute2 openssh-client openssh-server tmux openssl busybox-static golang-go"
 
 # A virtual machine for what this machine's kernel cannot show.
 [ "$(dpkg --print-architecture 2>/dev/null)" != amd64 ] || for_tests="$for_tests qemu-system-x86 e2fsprogs"

@@ -226,14 +226,26 @@ async def _layout(name: str, text: str) -> tuple[NamedContext, tuple[str, str]]:
 
 
 def _kept(stack: ExitStack, name: str, data: bytes) -> str:
-    """A temporary folder with one file, or none."""
+    """A temporary folder with one file, or none. Unavailable where there is no room for it."""
     import tempfile
 
-    folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="trimaran-input-"))
-    if name:
-        with open(os.path.join(folder, name), "wb") as file:
-            file.write(data)
+    given = os.environ.get("TMPDIR", "")
+    try:
+        # Where $TMPDIR cannot be used, Python would choose another one, the working folder at last.
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="trimaran-input-", dir=given or None))
+        if name:
+            with open(os.path.join(folder, name), "wb") as file:
+                file.write(data)
+    except OSError as error:
+        raise _no_room(given or "the temporary folder", error) from error
     return folder
+
+
+def _no_room(folder: str, error: OSError) -> Unavailable:
+    return Unavailable(
+        f"keep what came from elsewhere in {folder}: {(error.strerror or str(error)).lower()}",
+        hint="set TMPDIR to a folder with room",
+    )
 
 
 def _read_start(cancel: Cancel, size: int) -> bytes:
@@ -259,7 +271,7 @@ def _spool(cancel: Cancel, path: str) -> None:
             while data := _read(cancel, _PIECE):
                 file.write(data)
     except OSError as error:
-        raise Unavailable(f"keep context from standard input: {(error.strerror or str(error)).lower()}") from error
+        raise _no_room(os.path.dirname(path), error) from error
 
 
 def _read(cancel: Cancel, size: int) -> bytes:
