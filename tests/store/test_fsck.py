@@ -189,6 +189,9 @@ COLUMNS = [
     ("layers", "id", None),
     ("layers", "entries", "list"),
     ("layers", "diff_id", "layer"),
+    ("layers", "parents", "layer"),
+    ("layers", "description", "layer"),
+    ("layers", "created", "layer"),
     ("pages", "body", "list"),
     ("pages", "id", "list"),
     ("layer_blobs", "layer", None),
@@ -198,8 +201,11 @@ COLUMNS = [
     ("snapshots", "layer", "leftover"),
     ("records", "key", "record"),
     ("records", "op", "record"),
+    ("records", "body", "record"),
+    ("records", "created", "record"),
     ("record_layers", "layer", "record"),
     ("images", "descriptor", "image"),
+    ("images", "created", "image"),
 ]
 
 
@@ -222,7 +228,7 @@ def test_a_flipped_bit_in_a_row_is_found(root, table, column, part):
             )
         original = (
             value
-            if isinstance(value, int) or table == "pages" or column in {"entries", "descriptor"}
+            if isinstance(value, int) or table == "pages" or column in {"entries", "body", "descriptor"}
             else value.decode()
         )
         cursor = database.execute(f"UPDATE {table} SET {column}=? WHERE {column}=?", (changed, original))

@@ -92,6 +92,8 @@ def test_a_store_of_format_1_is_carried_over(filled):
     connection.execute("DROP INDEX records_by_place")
     for name in ("place", "lists"):
         connection.execute(f"ALTER TABLE records DROP COLUMN {name}")
+    for table in ("layers", "records", "images"):
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN sum")
     connection.execute("PRAGMA user_version=1")
     connection.close()
     with open_store(filled) as store:

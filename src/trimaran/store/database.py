@@ -23,7 +23,7 @@ from trimaran.store.locks import guarded
 
 T = TypeVar("T")
 
-VERSION = 2
+VERSION = 3
 """The format of `store.db` that this Trimaran writes; `schema.py` has the tables."""
 FAST_VERSION = 1
 _APPLICATION = 0x7472696D  # "trim"

@@ -107,6 +107,7 @@ def _all(cancel: Cancel, store: Store, looked: Looked) -> Iterator[Found]:
 
     yield from fsck_files.blobs(cancel, store, looked)
     yield from fsck_rows.pages(cancel, store)
+    yield from fsck_rows.layers(cancel, store)
     yield from fsck_rows.lists(cancel, store)
     yield from fsck_rows.layer_blobs(cancel, store)
     yield from fsck_files.snapshots(cancel, store, looked)

@@ -20,7 +20,7 @@ from trimaran.store.damage import AGAIN, Damage, Found, Looked, statement
 from trimaran.store.decompression import decompress
 from trimaran.store.layer_lists import NOTHING
 from trimaran.store.layer_rows import CLAIMED
-from trimaran.store.packing import unpack
+from trimaran.store.packing import row_sum, unpack
 from trimaran.store.page_rows import read_pages
 from trimaran.store.pages import joined, page_id
 from trimaran.store.store import Store
@@ -71,6 +71,16 @@ def lists(cancel: Cancel, store: Store) -> Iterator[Found]:
         if cause:
             mend = statement(database, "UPDATE layers SET entries=NULL WHERE id=?", layer)
             yield Damage("list", layer, cause, _LIST), mend
+
+
+def layers(cancel: Cancel, store: Store) -> Iterator[Found]:
+    """What is said of a layer beside its bytes: the stack it was made on, what made it, and when."""
+    rows = store.database.query("SELECT id, parents, description, created, sum FROM layers")
+    for layer, parents, description, created, proof in rows:
+        cancel.check()
+        if proof not in {0, row_sum(layer, parents, description, created)}:
+            mend = partial(store.collector.drop, layer, Eviction(cause="fsck"))
+            yield Damage("layer", layer, "its row is not what was written", AGAIN), mend
 
 
 def layer_blobs(cancel: Cancel, store: Store) -> Iterator[Found]:
@@ -133,10 +143,13 @@ def records(cancel: Cancel, store: Store, looked: Looked) -> Iterator[Found]:
     named: dict[str, set[str]] = {}
     for key, layer in database.query("SELECT key, layer FROM record_layers"):
         named.setdefault(key, set()).add(layer)
-    for key, op, body in database.query("SELECT key, op, body FROM records"):
+    sql = "SELECT key, op, body, created, place, lists, sum FROM records"
+    for key, op, body, created, place, lists, proof in database.query(sql):
         cancel.check()
         looked.records += 1
         cause = _record_cause(key, op, body, layers, named.get(key, set()))
+        if not cause and proof not in {0, row_sum(key, body, created, place, lists)}:
+            cause = "its row is not what was written"
         if cause and database.row("SELECT 1 FROM records WHERE key=?", (key,)):
             yield Damage("record", key, cause, AGAIN), partial(_bury, store, key)
 
@@ -168,8 +181,11 @@ def _bury(store: Store, key: str) -> None:
 def images(cancel: Cancel, store: Store) -> Iterator[Found]:
     """A named image's documents are here; its layers may be elsewhere."""
     database = store.database
-    for name, body in database.query("SELECT name, descriptor FROM images"):
+    for name, body, created, proof in database.query("SELECT name, descriptor, created, sum FROM images"):
         cancel.check()
+        if proof not in {0, row_sum(name, body, created)}:
+            yield Damage("image", name, "its row is not what was written: build or pull it again"), None
+            continue
         try:
             top = unpack(body, Descriptor)
         except msgspec.MsgspecError as error:

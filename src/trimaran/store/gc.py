@@ -68,6 +68,11 @@ class Collector:
             yield from self._delete_folders(cancel, some)
         self.sweep(cancel)
 
+    def drop(self, layer: str, why: Eviction) -> None:
+        """Forget one layer, whoever has it: it is not what it is said to be. Its files go with the next sweep."""
+        with guarded(os.path.join(self._root, "gc.lock"), exclusive=True):
+            self._database.write_now(lambda connection: _delete_layers(connection, [layer], why))
+
     def _free(self) -> int:
         status = os.statvfs(self._root)
         return status.f_bavail * status.f_frsize

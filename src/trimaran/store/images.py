@@ -19,7 +19,7 @@ from trimaran.oci.descriptor import Descriptor
 from trimaran.store.content import Content
 from trimaran.store.database import Database
 from trimaran.store.failpoints import reached
-from trimaran.store.packing import pack, unpack
+from trimaran.store.packing import pack, row_sum, unpack
 
 _DOCUMENT_LIMIT = 8 << 20
 _DEPTH = 8
@@ -52,10 +52,11 @@ class Images:
         blobs = await self._reach(descriptor)
         if self.get(name) == descriptor and set(self.blobs(name)) == set(blobs):
             return  # it has that name already, since the time that is shown
-        row = (name, pack(descriptor), time.time_ns())
+        body, now = pack(descriptor), time.time_ns()
+        row = (name, body, now, row_sum(name, body, now))
 
         def job(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO images(name, descriptor, created) VALUES(?,?,?)", row)
+            connection.execute("INSERT OR REPLACE INTO images(name, descriptor, created, sum) VALUES(?,?,?,?)", row)
             connection.execute("DELETE FROM image_blobs WHERE name=?", (name,))
             connection.executemany("INSERT INTO image_blobs VALUES(?,?)", [(name, digest) for digest in blobs])
 

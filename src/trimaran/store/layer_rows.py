@@ -14,7 +14,7 @@ from trimaran.digest import Digest
 from trimaran.errors import Corrupt
 from trimaran.oci.descriptor import Descriptor
 from trimaran.store.database import Database
-from trimaran.store.packing import pack
+from trimaran.store.packing import pack, row_sum
 
 if TYPE_CHECKING:
     from trimaran.store.entries import EntryList
@@ -125,14 +125,15 @@ def insert_layer(
         from trimaran.store.page_rows import insert_pages
 
         insert_pages(connection, entries.pages)
+    created = time.time_ns()
+    proof = row_sum(layer, parents, description, created)  # a process's layer has its stack from the first row on
     connection.execute(
-        "INSERT INTO layers(id, entries, diff_id, remote, parents, description, created) VALUES(?,?,?,?,?,?,?)"
+        "INSERT INTO layers(id, entries, diff_id, remote, parents, description, created, sum) VALUES(?,?,?,?,?,?,?,?)"
         " ON CONFLICT(id) DO UPDATE SET entries=coalesce(excluded.entries, entries),"
         " diff_id=CASE excluded.diff_id WHEN '' THEN diff_id ELSE excluded.diff_id END,"
         " remote=coalesce(excluded.remote, remote),"
-        " parents=CASE excluded.parents WHEN '' THEN parents ELSE excluded.parents END,"
-        " description=CASE excluded.description WHEN '' THEN description ELSE excluded.description END, condemned=0",
-        (layer, entries.top if entries is not None else None, diff_id, remote, parents, description, time.time_ns()),
+        " condemned=0",
+        (layer, entries.top if entries is not None else None, diff_id, remote, parents, description, created, proof),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from typing import Any, TypeVar
 
 import msgspec
@@ -13,6 +14,11 @@ T = TypeVar("T")
 
 def pack(value: object) -> bytes:
     return _encoder.encode(value)
+
+
+def row_sum(*values: object) -> int:
+    """What a row says of its columns that nothing else proves: `fsck` compares. Never 0, which is a row without one."""
+    return zlib.crc32(pack(values)) or 1
 
 
 def unpack(body: bytes, kind: type[T]) -> T:

@@ -17,7 +17,7 @@ from trimaran.solver.protocols import Account, CacheRecord, KeyInput
 from trimaran.store.database import Database
 from trimaran.store.last_use import RECORD, LastUse
 from trimaran.store.locks import locked
-from trimaran.store.packing import pack, unpack
+from trimaran.store.packing import pack, row_sum, unpack
 
 SHARED = "shared"
 """The place of records whose results a shared cache gave (`caches/kept.py`): no step of a build file stands there."""
@@ -100,7 +100,9 @@ class Records:
         """Returns at once; a process that gets the key's lock after us sees it."""
         account = record.account or Account()
         lists = b"".join(each.top for each in account.lists)
-        row = (record.key, record.op, _pack(record), record.created, account.place, lists)
+        body = _pack(record)
+        proof = row_sum(record.key, body, record.created, account.place, lists)
+        row = (record.key, record.op, body, record.created, account.place, lists, proof)
         layers = sorted({layer for result in record.results for layer in result})
 
         def job(connection: sqlite3.Connection) -> None:
@@ -109,7 +111,7 @@ class Records:
 
                 insert_pages(connection, pages)
             connection.execute(
-                "INSERT OR REPLACE INTO records(key, op, body, created, place, lists) VALUES(?,?,?,?,?,?)", row
+                "INSERT OR REPLACE INTO records(key, op, body, created, place, lists, sum) VALUES(?,?,?,?,?,?,?)", row
             )
             connection.execute("DELETE FROM tombstones WHERE key=?", (row[0],))
             connection.execute("DELETE FROM record_layers WHERE key=?", (row[0],))

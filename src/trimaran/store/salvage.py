@@ -55,7 +55,10 @@ def _copy(source: sqlite3.Connection, target: sqlite3.Connection) -> None:
     """Table by table from both ends, so that one bad page costs no more than what is on it."""
     tables = target.execute("SELECT name FROM sqlite_master WHERE type='table' AND name NOT LIKE 'sqlite_%'").fetchall()
     for (table,) in tables:
-        columns = target.execute(f"PRAGMA table_info({table})").fetchall()
+        there = {name for _, name, *_ in source.execute(f"PRAGMA table_info({table})")}  # of an older format less
+        columns = [row for row in target.execute(f"PRAGMA table_info({table})").fetchall() if row[1] in there]
+        if not columns:
+            continue
         order = ",".join(name for _, name, *_, primary in columns if primary) or "rowid"
         names = ",".join(name for _, name, *_ in columns)
         insert = f"INSERT OR IGNORE INTO {table}({names}) VALUES({','.join('?' * len(columns))})"

@@ -47,6 +47,11 @@ ALTER TABLE records ADD COLUMN place TEXT NOT NULL DEFAULT '';
 ALTER TABLE records ADD COLUMN lists BLOB NOT NULL DEFAULT x'';
 CREATE INDEX records_by_place ON records(place, created);
 """,
+    2: """
+ALTER TABLE layers ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE records ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE images ADD COLUMN sum INTEGER NOT NULL DEFAULT 0;
+""",
 }
 """What each format has more than the one before it: a store of an older format gets it when it is opened."""
 
