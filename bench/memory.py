@@ -1,7 +1,8 @@
 """What Trimaran itself needs for large builds: `python -m bench.memory PROGRAM [CASE...]` prints a table.
 
 The peak is that of the largest process of the command (ru_maxrss); processor time that of all its processes. Cases: a
-graph of 10,000 vertices, the same with its first step failing, a context of 200,000 files.
+graph of 10,000 vertices, the same with its first step failing, a context of 200,000 files, 20 layers of 1 GiB, written
+to an OCI archive.
 """
 
 from __future__ import annotations
@@ -14,9 +15,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 STAGES, COPIES = 100, 99
 FILES = 200_000
+LAYERS = 20
+NOISE = 64 << 20
+"""Bytes of each layer's GiB that do not compress; the rest is a hole, so that the disk is read and written little."""
 
 
 def graph(folder: Path, base: str) -> None:
@@ -46,19 +51,38 @@ def files(folder: Path) -> None:
     (folder / "Dockerfile").write_text("FROM scratch\nCOPY . /\n")
 
 
-CASES: dict[str, tuple[Callable[[Path], None], int]] = {
-    "10,000 vertices": (lambda folder: graph(folder, "scratch"), 0),
-    "first of 10,000 fails": (failing, 1),
-    "200,000 files": (files, 0),
+def layers(folder: Path) -> None:
+    """A file of 1 GiB for each layer."""
+    lines = ["FROM scratch"]
+    for number in range(LAYERS):
+        with open(folder / f"{number}", "wb") as file:
+            file.writelines(os.urandom(1 << 20) for _ in range(NOISE >> 20))
+            file.truncate(1 << 30)
+        lines.append(f"COPY {number} /{number}")
+    (folder / "Dockerfile").write_text("\n".join(lines) + "\n")
+
+
+class Case(NamedTuple):
+    fill: Callable[[Path], None]
+    expected: int = 0
+    """Exit code."""
+    output: str = "type=cacheonly"
+
+
+CASES = {
+    "10,000 vertices": Case(lambda folder: graph(folder, "scratch")),
+    "first of 10,000 fails": Case(failing, expected=1),
+    "200,000 files": Case(files),
+    "20 GiB of layers": Case(layers, output="type=oci,dest=/dev/null"),
 }
 
 
-def run(program: str, context: Path, root: Path, expected: int) -> tuple[float, float, float]:
+def run(program: str, context: Path, root: Path, case: Case) -> tuple[float, float, float]:
     """(seconds, processor seconds, MB at the peak) of one build, measured in a process of its own."""
     before = time.monotonic()
     pid = os.fork()
     if pid == 0:
-        command = [program, "build", "--progress=plain", "-o", "type=cacheonly", str(context)]
+        command = [program, "build", "--progress=plain", "-o", case.output, str(context)]
         with open(root.parent / "said", "wb") as said:
             done = subprocess.run(command, env={**os.environ, "TRIMARAN_ROOT": str(root)}, stderr=said, check=False)
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -67,22 +91,22 @@ def run(program: str, context: Path, root: Path, expected: int) -> tuple[float, 
         os._exit(0)
     os.waitpid(pid, 0)
     processor, peak, code = map(float, (root.parent / "report").read_text().split())
-    if code not in {expected, 3 if expected else 0}:
+    if code not in {case.expected, 3 if case.expected else 0}:
         raise SystemExit((root.parent / "said").read_text()[-2000:])
     return time.monotonic() - before, processor, peak
 
 
 def main(program: str, wanted: list[str]) -> None:
     print("| case | build | seconds | processor seconds | peak MB |\n|---|---|---|---|---|")
-    for name, (fill, expected) in CASES.items():
+    for name, case in CASES.items():
         if wanted and name not in wanted:
             continue
         with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
             context = Path(folder) / "context"
             context.mkdir()
-            fill(context)
+            case.fill(context)
             for which in ("first", "again"):
-                seconds, processor, peak = run(program, context, Path(folder) / "store", expected)
+                seconds, processor, peak = run(program, context, Path(folder) / "store", case)
                 print(f"| {name} | {which} | {seconds:.1f} | {processor:.1f} | {peak:.0f} |", flush=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 from trimaran.errors import TrimaranError
 from trimaran.solver.protocols import CacheRecord, Result
 from trimaran.store.entries import FILE, EntryList
@@ -21,7 +23,7 @@ class StoreResults:
 
     def restore(self, record: CacheRecord) -> tuple[Result, ...] | None:
         """None when a layer's promise cannot be kept any more."""
-        stacks = [tuple(LayerId(part) for part in parts) for parts in record.results]
+        stacks = cast("tuple[tuple[LayerId, ...], ...]", record.results)
         for layer in dict.fromkeys(layer for stack in stacks for layer in stack if layer not in self._present):
             if not self._store.layers.present(layer):
                 return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
+import sys
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
@@ -34,6 +35,12 @@ def _pack(record: CacheRecord) -> bytes:
 
 def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _shared(record: CacheRecord) -> CacheRecord:
+    """The record, its layers named by the strings that other records name them by: each has all of its stack."""
+    results = tuple(tuple(map(sys.intern, parts)) for parts in record.results)
+    return msgspec.structs.replace(record, results=results)
 
 
 class Records:
@@ -139,7 +146,7 @@ class Records:
     def _decode(self, key: str, body: bytes) -> CacheRecord | None:
         """A record that cannot be read is a miss."""
         try:
-            return unpack(body, CacheRecord)
+            return _shared(unpack(body, CacheRecord))
         except msgspec.MsgspecError:
             if not self._database.readonly:
                 self.drop(Digest(key))

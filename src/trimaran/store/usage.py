@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from trimaran.aio import Cancel
 from trimaran.store import repositories
 from trimaran.store.cache_mounts import listed
-from trimaran.store.database import Database
+from trimaran.store.database import Database, marks
 from trimaran.store.last_use import LAYER, LastUse
 from trimaran.store.packing import unpack
 from trimaran.store.pins import live_pins
@@ -252,7 +252,7 @@ def _keep_sizes(connection: sqlite3.Connection, measured: Sequence[tuple[int, in
 def _made(database: Database) -> Mapping[str, tuple[str, float]]:
     """Layer → what made it, and the seconds that took: the step whose record has it on top."""
     made: dict[str, tuple[str, float]] = {}
-    for (body,) in database.query("SELECT body FROM records ORDER BY created"):
+    for body in _bodies(database):
         try:
             record = unpack(body, _Maker)
         except msgspec.MsgspecError:
@@ -262,3 +262,15 @@ def _made(database: Database) -> Mapping[str, tuple[str, float]]:
                 text, seconds = made.get(result[-1], ("", 0.0))
                 made[result[-1]] = (text or record.description, max(seconds, record.seconds))
     return made
+
+
+def _bodies(database: Database) -> Iterator[bytes]:
+    """Of all records, the oldest first; some at a time, since all at once are large."""
+    numbers = [number for (number,) in database.query("SELECT rowid FROM records ORDER BY created")]
+    for start in range(0, len(numbers), _SPAN):
+        some = tuple(numbers[start : start + _SPAN])
+        found = dict(database.query(f"SELECT rowid, body FROM records WHERE rowid IN ({marks(some)})", some))  # noqa: S608
+        yield from (found[number] for number in some if number in found)
+
+
+_SPAN = 200

@@ -1,0 +1,53 @@
+"""What the engine needs itself does not grow with what it carries (`bench/memory.py` measures more, and larger)."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from stage.program import Trimaran
+
+MIB = 1 << 20
+MEASURING = """
+import os, sys
+pid = os.spawnv(os.P_NOWAIT, sys.argv[2], sys.argv[2:])
+_, status, used = os.wait4(pid, 0)
+with open(sys.argv[1], "w") as file:
+    file.write(str(used.ru_maxrss))
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+"""A small process between: what the kernel says of a program that we start ourselves is our own size at least."""
+
+
+def peak(trimaran, context, *words):
+    """Bytes of the largest process of a build, at its peak."""
+    report = context / "peak"
+    program = Trimaran([sys.executable, "-c", MEASURING, str(report), *trimaran.command], trimaran.home)
+    program.environment = dict(trimaran.environment)
+    program("build", *words, ".", cwd=context.folder)
+    return int(report.read_text()) * 1024
+
+
+def test_layers_are_streamed(trimaran, bases, context):
+    """A context's file and what a RUN left: hashed, compressed, written to an archive."""
+    used = []
+    for size in (256 * MIB, 1024 * MIB):
+        with open(context / "big", "wb") as file:
+            file.write(os.urandom(MIB))
+            file.truncate(size)
+        context.dockerfile(f"FROM alpine\nCOPY big /\nRUN truncate -s {size} /made\n")
+        used.append(peak(trimaran, context, "-o", "type=oci,compression=zstd,dest=/dev/null"))
+    assert used[1] < used[0] + 32 * MIB
+    assert 20 * MIB < used[1] < 200 * MIB
+
+
+def test_a_context_of_many_files_is_small(trimaran, bases, context):
+    """A path costs less than 1.6 kilobytes, however often it is hashed, copied and listed."""
+    used = []
+    for count in (100, 20_000):
+        for number in range(count):
+            (context / f"{number // 1000}").mkdir(exist_ok=True)
+            (context / f"{number // 1000}" / f"{number}").write_bytes(b"%d" % number)
+        context.dockerfile("FROM scratch\nCOPY . /\n")
+        used.append(peak(trimaran, context, "-o", "type=cacheonly"))
+    assert used[1] < used[0] + 20_000 * 1600
