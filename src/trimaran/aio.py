@@ -26,7 +26,7 @@ _POOL_SIZE = max(4, (os.cpu_count() or 2) + 2)
 _pool: ThreadPoolExecutor | None = None
 _BACK_POOL_SIZE = 2
 _NICE = 15
-"""What threads in the background add to their niceness (nice(2)): where processors are short, others go first."""
+"""What background threads add to the program's niceness (nice(2)): where processors are short, others go first."""
 _back_pool: ThreadPoolExecutor | None = None
 _behind: ContextVar[bool] = ContextVar("behind", default=False)
 _thread = threading.local()
@@ -78,7 +78,7 @@ def become_background_thread() -> None:
     """For threads that only work in the background: there is no way back. Linux has a niceness per thread."""
     _thread.is_background = True
     with suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, 0) + _NICE))
+        os.setpriority(os.PRIO_PROCESS, 0, min(19, os.getpriority(os.PRIO_PROCESS, os.getpid()) + _NICE))
 
 
 def _executor() -> ThreadPoolExecutor:

@@ -135,3 +135,18 @@ def test_bytes_that_are_gone_are_made_again(
     build(trimaran, app)
     right(trimaran, app)
     assert "ran" in {outcome for outcome, _ in outcomes(trimaran).values()}
+
+
+def test_a_step_whose_secret_counts_is_nobody_elses(
+    trimaran: Trimaran, bases: str, context: Context, remote: FaultyRegistry
+) -> None:
+    """BuildKit's keys say nothing of secrets: what another secret gave is not served, be it named or kept."""
+    context.dockerfile("FROM alpine\nRUN --mount=type=secret,id=token md5sum < /run/secrets/token > /said\n")
+    token = trimaran.home / "token"
+    secret, ref = f"--secret=id=token,src={token},cache-key=hash", f"{remote.host}/cache:v1"
+    said = []
+    for number, words in enumerate(([f"--cache-to=type=registry,ref={ref},mode=max"], [f"--cache-from={ref}"], [])):
+        token.write_text(f"token {number}")
+        build(trimaran, context, secret, *words)
+        said.append((trimaran.home / "out/said").read_text())
+    assert len(set(said)) == 3

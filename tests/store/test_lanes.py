@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import asyncio
+import os
 import threading
 import time
 
 import pytest
 
+from trimaran import aio
 from trimaran.store import lanes
 from trimaran.store.lanes import Lane
 
@@ -79,3 +82,20 @@ def test_after_an_error_of_the_caller_nothing_goes_on():
     count = len(done)
     time.sleep(0.05)
     assert len(done) == count
+
+
+def test_work_in_the_background_is_done_at_low_priority_with_all_that_it_starts():
+    def niceness(cancel):
+        found = [os.getpriority(os.PRIO_PROCESS, 0)]
+        feed(lambda _: found.append(os.getpriority(os.PRIO_PROCESS, 0)), [b"x"] * 3)
+        return set(found)
+
+    async def work():
+        with aio.in_background():
+            behind = await aio.in_thread(niceness)
+        return behind, await aio.in_thread(niceness)
+
+    behind, before = asyncio.run(work())
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    assert before == {usual}
+    assert behind == {min(19, usual + 15)}

@@ -25,7 +25,10 @@ from trimaran.store.store import Store
 
 
 class ImportedCaches:
-    """See `solver.protocols.SharedCache`. `source_keys` is filled by the steps of sources as they are resolved."""
+    """See `solver.protocols.SharedCache`. `source_keys` is filled by the steps of sources as they are resolved.
+
+    `excluded` says of which vertices BuildKit's keys say too little.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class ImportedCaches:
         source_keys: Mapping[Digest, tuple[str, ...]],
         host: Platform,
         warn: Callable[[str], None],
+        excluded: Callable[[Vertex], bool] = lambda _: False,
     ) -> None:
         self._links = links
         self._store = store
@@ -42,6 +46,7 @@ class ImportedCaches:
         self._source_keys = source_keys
         self._host = host
         self._warn = warn
+        self._excluded = excluded
         self._gone: set[LayerId] = set()
         self._origins: dict[LayerId, str] = {}
         self._causes: dict[LayerId, str] = {}
@@ -52,6 +57,8 @@ class ImportedCaches:
     async def match(
         self, vertex: Vertex, inputs: Sequence[Matches], results: Sequence[Result | None]
     ) -> tuple[Matches, ...]:
+        if self._excluded(vertex):
+            return (NO_MATCHES,) * vertex.outputs
         mapped = cache_map(vertex, self._host, self._source_keys.get(vertex.digest, ()))
         return tuple([await self._match(mapped, output, inputs, results) for output in range(vertex.outputs)])
 

@@ -72,7 +72,9 @@ class BuildCaches:
         platforms = self._request.frontend.platforms
         links = await import_caches(imports, engine.registry, platforms, self._sink)
         if links:
-            self._imported = ImportedCaches(links, engine.store, self._contents(), keys, engine.host, self._warn)
+            self._imported = ImportedCaches(
+                links, engine.store, self._contents(), keys, engine.host, self._warn, self._counts_secrets
+            )
         return self._imported
 
     def _contents(self) -> Contents:
@@ -89,7 +91,7 @@ class BuildCaches:
         return Definitions(self._contents(), self._context.source_keys, self._engine.host, self._counts_secrets)
 
     def _counts_secrets(self, vertex: Vertex) -> bool:
-        """Steps with `--secret …,cache-key=hash`: BuildKit's names of them say nothing of values that count here."""
+        """Steps with `--secret …,cache-key=hash`: BuildKit's keys of them say nothing of values that count here."""
         from trimaran.steps.mounts import hashed_secrets
 
         return isinstance(vertex.op, ExecOp) and bool(hashed_secrets(vertex.op, self._context))
