@@ -300,14 +300,17 @@ def test_duplicates_flips_and_names_of_other_case(trimaran: Trimaran, faulty: Fa
 
 
 @pytest.mark.parametrize("name", [".wh.x", ".wh..wh..opq", "folder/.wh.y"])
-def test_files_that_would_be_deletions_are_refused_by_name(trimaran: Trimaran, context: Context, name: str) -> None:
-    """In a context and made by a step: in the layer they would delete. BuildKit lets them."""
+def test_files_that_would_be_deletions_are_refused_by_name(
+    trimaran: Trimaran, bases: str, context: Context, name: str
+) -> None:
+    """In a context, or made by a step: in the layer they would delete. BuildKit writes them as they are."""
     context.write(name, "x")
-    context.dockerfile("FROM scratch\nCOPY . /\n")
-    said = trimaran("build", ".", cwd=context.folder, exit_code=1).stderr.rpartition("\nERROR: ")[2]
-    assert repr(name)[1:-1] in said
-    assert "mean deletions" in said
-    assert "rename the file" in said
+    for text in ("FROM scratch\nCOPY . /\n", f"FROM alpine\nRUN mkdir -p /folder && touch /{name}\n"):
+        context.dockerfile(text)
+        said = trimaran("build", ".", cwd=context.folder, exit_code=1).stderr.rpartition("\nERROR: ")[2]
+        assert repr(name)[1:-1] in said
+        assert "mean deletions" in said
+        assert "rename the file" in said
 
 
 def test_names_that_only_look_like_deletions_must_work(trimaran: Trimaran, context: Context) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from stage.contexts import Context, open_folder
 from stage.guarded import Guarded
 from stage.program import Trimaran
+from stage.scripts import Scripts
 
 EVERYBODY = 0o002
 
@@ -53,6 +54,27 @@ def test_outputs_of_all_kinds(either: Trimaran, bases: str, context: Context) ->
         assert written == sorted(
             ["new", "files.tar", "oci.tar", "layouts", "docker.tar", "iid", "metadata.json", "caches", "lock.json"]
         )
+        assert modes(below(*home.iterdir())) == {}
+
+
+LIBRARY = """
+import os, sys
+import trimaran
+
+os.umask(0)
+home = sys.argv[1]
+layout = trimaran.OciOutput(dest=f"{home}/layout/oci", tar=False)
+trimaran.build(".", outputs=[layout, trimaran.LocalOutput(dest=f"{home}/new/local")])
+assert os.umask(0) == 0, "the program's own umask is its own"
+"""
+
+
+def test_outputs_of_a_python_program(either: Trimaran, context: Context) -> None:
+    context.write("file", "file\n")
+    context.dockerfile("FROM scratch\nCOPY --chmod=644 file /a/file\n")
+    with open_folder() as home:
+        os.chmod(home, 0o777)  # noqa: S103 - an ordinary account writes here
+        Scripts(either, context.folder)(LIBRARY, str(home))
         assert modes(below(*home.iterdir())) == {}
 
 
