@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 from hypothesis import given, strategies
@@ -139,6 +140,30 @@ def test_nothing_is_ever_obeyed(text: str) -> None:
     assert {name for name, _ in github_commands(said(text, GitHub()))} <= {"group", "endgroup"}
     assert len(gitlab_sections(said(text, GitLab()))) == 2
     assert github_commands(GitHub().harmless(text)) == []
+
+
+@pytest.mark.parametrize("blank", ["\n", "\r", " ", "\u200b"])
+def test_a_million_blanks_take_no_time(blank: str) -> None:
+    """Looked at again from each of them, they would take hours."""
+    before = time.process_time()
+    assert github_commands(GitHub().harmless(blank * 1_000_000 + "::add-mask::e")) == []
+    assert time.process_time() - before < 5
+
+
+@pytest.mark.parametrize("attack", ["::add-mask::e", "\u200b::add-mask::e", "##[add-mask]e"])
+def test_a_long_line_of_a_log_hides_no_command(tmp_path, attack: str) -> None:
+    """Logs are read in pieces: wherever the end of one lies in a command, it is none."""
+    from trimaran.cli.invocation import Invocation
+    from trimaran.cli.logs import _CHUNK, _pieces
+
+    raw = attack.encode()
+    for at in range(len(raw) + 1):
+        path = tmp_path / str(at)
+        path.write_bytes(b" " * (_CHUNK - at) + raw + b"\n")
+        with path.open("rb") as file:
+            written = b"".join(_pieces(file, Invocation(environment={"GITHUB_ACTIONS": "true"})))
+        assert github_commands(written.decode("utf-8", "replace")) == []
+        assert written.replace(b" ", b"") == raw + b"\n"
 
 
 def test_rawjson_says_the_same_and_no_command() -> None:

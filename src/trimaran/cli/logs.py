@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO
 
 from trimaran.cli.columns import align
 from trimaran.cli.invocation import CI_VARIABLES, Invocation, for_log
@@ -79,10 +80,17 @@ def table(records: list[BuildRecord], now: float) -> str:
     return align("".join(lines), padding=3)
 
 
-def _for_log(piece: bytes, invocation: Invocation) -> bytes:
+def _pieces(file: BinaryIO, invocation: Invocation) -> Iterator[bytes]:
+    """The file's bytes, harmless in the log of a CI server's job: a line too long for one piece is parted by a space,
+    or what is obeyed could lie across two.
+    """
     if CI_VARIABLES.isdisjoint(invocation.environment):
-        return piece
-    return for_log(piece.decode("utf-8", "surrogateescape"), invocation.environment).encode("utf-8", "surrogateescape")
+        yield from iter(lambda: file.read(_CHUNK), b"")
+        return
+    while piece := file.readline(_CHUNK):
+        parted = b"" if len(piece) < _CHUNK or piece.endswith(b"\n") else b" "
+        text = for_log(piece.decode("utf-8", "surrogateescape"), invocation.environment)
+        yield text.encode("utf-8", "surrogateescape") + parted
 
 
 def _copy(path: str, invocation: Invocation) -> None:
@@ -90,8 +98,8 @@ def _copy(path: str, invocation: Invocation) -> None:
     last = b"\n"
     try:
         with open(path, "rb") as file:
-            while piece := file.readline(_CHUNK):
-                invocation.out_bytes(_for_log(piece, invocation))
+            for piece in _pieces(file, invocation):
+                invocation.out_bytes(piece)
                 last = piece[-1:]
     except FileNotFoundError:
         return

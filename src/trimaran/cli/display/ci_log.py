@@ -22,8 +22,13 @@ CHOICES = ("auto", "github", "gitlab", "off")
 MOST_ANNOTATIONS = 10
 """Annotations of one kind that GitHub shows of a step."""
 _SECOND = 1_000_000_000
-_COMMAND = re.compile(r"(?:^|(?<=[\r\n]))([\s\x00-\x1f\x7f\u00ad\u200b-\u200f\u2060-\u206f\ufeff]*):(?=:)")
-"""The colon before the colon with which a line begins; invisible characters count as white space."""
+_BLANK = (
+    r"\x00-\x09\x0b\x0c\x0e-\x20\x7f\x85\xa0\xad\u1680\u2000-\u200f\u2028\u2029\u202f\u205f-\u206f\u3000\ufeff"
+    r"\udc80-\udcff"
+)
+"""White space, characters that nobody sees, and (in text of `surrogateescape`) bytes that are a piece of one."""
+_COMMAND = re.compile(rf"(\A[\r\n{_BLANK}]*+|(?<![\r\n{_BLANK}])[{_BLANK}]*+[\r\n][\r\n{_BLANK}]*+):(?=:)")
+"""The colon before the colon with which a line begins. Each run of blanks is read once: a step may write a million."""
 _SECTION = re.compile(r"(section_(?:start|end)):(?=\d)")
 
 
