@@ -299,6 +299,7 @@ def test_files_of_a_stage_that_nobody_kept_are_no_miss(app: Trimaran, bases: str
     assert again.count("CACHED") == 4
     digest = re.compile(r"exporting manifest (sha256:\w+)")
     assert digest.findall(again) == digest.findall(first)
+    assert app("fsck").stdout.startswith("sound: "), "nor are they damage"
     context.write("src/f", "2")
     (changed,) = build(app, context)["COPY src /made/src"]
     assert changed.endswith("changed: src/f (content)")

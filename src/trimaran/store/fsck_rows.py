@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import msgspec
@@ -19,7 +19,7 @@ from trimaran.solver.protocols import CacheRecord, Eviction
 from trimaran.store.damage import AGAIN, Damage, Found, Looked, statement
 from trimaran.store.decompression import decompress
 from trimaran.store.layer_lists import NOTHING
-from trimaran.store.layer_rows import CLAIMED
+from trimaran.store.layer_rows import CLAIMED, LayerId
 from trimaran.store.packing import row_sum, unpack
 from trimaran.store.page_rows import read_pages
 from trimaran.store.pages import joined, page_id
@@ -137,7 +137,11 @@ def _content(cancel: Cancel, store: Store, digest: Digest) -> str:
 
 
 def records(cancel: Cancel, store: Store, looked: Looked) -> Iterator[Found]:
-    """A record's key follows from what it says it read; what it promises has a row."""
+    """A record's key follows from what it says it read; what a process made and it promises has a row.
+
+    Of what was copied a record is a promise without a row, where no image and no process needed it: it is made again by
+    reading the same files (`Step.renewable`).
+    """
     database = store.database
     layers = {layer for (layer,) in database.query("SELECT id FROM layers")} | {NOTHING}
     named: dict[str, set[str]] = {}
@@ -147,14 +151,16 @@ def records(cancel: Cancel, store: Store, looked: Looked) -> Iterator[Found]:
     for key, op, body, created, place, lists, proof in database.query(sql):
         cancel.check()
         looked.records += 1
-        cause = _record_cause(key, op, body, layers, named.get(key, set()))
+        cause = _record_cause(key, op, body, layers, named.get(key, set()), store.layers.is_rendered)
         if not cause and proof not in {0, row_sum(key, body, created, place, lists)}:
             cause = "its row is not what was written"
         if cause and database.row("SELECT 1 FROM records WHERE key=?", (key,)):
             yield Damage("record", key, cause, AGAIN), partial(_bury, store, key)
 
 
-def _record_cause(key: str, op: str, body: bytes, layers: set[str], named: set[str]) -> str:
+def _record_cause(
+    key: str, op: str, body: bytes, layers: set[str], named: set[str], is_rendered: Callable[[LayerId], bool]
+) -> str:
     try:
         record = unpack(body, CacheRecord)
     except msgspec.MsgspecError as error:
@@ -163,11 +169,12 @@ def _record_cause(key: str, op: str, body: bytes, layers: set[str], named: set[s
         return "it is another step's"
     if record.account is not None and key_of(record.op, record.inputs) != key:  # older ones have older keys
         return "its key does not follow from what it read"
-    promised = {layer for result in record.results for layer in result}
+    promised = {LayerId(layer) for result in record.results for layer in result}
     if promised != named:
         return "the layers it promises are not those noted beside it"
-    if promised - layers:
-        return f"it promises layer {min(promised - layers)}, which is not there"
+    lost = [layer for layer in promised - layers if not is_rendered(layer)]
+    if lost:
+        return f"it promises layer {min(lost)}, which is not there"
     return ""
 
 
