@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 from stage.contexts import Context
@@ -72,3 +73,14 @@ def test_every_command_says_what_it_does(installed: Trimaran) -> None:
     for name in names:
         assert installed(name, "--help").stdout.strip(), name
     assert f"python{installed.command[0].split('/')[-3]}" in installed("version").stdout
+
+
+def test_the_library(installed: Trimaran, context: Context) -> None:
+    """As in a program of one's own, which has no Trimaran on its command line."""
+    context.dockerfile("FROM scratch\nCOPY Dockerfile /\n")
+    script = f"import trimaran; print(trimaran.build({str(context.folder)!r}, tags=['lib:1']).digest)"
+    python = [f"{installed.command[0].rpartition('/')[0]}/python", "-c", script]
+    done = subprocess.run(python, env=installed.environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("sha256:")
+    assert "lib" in installed("images").stdout
