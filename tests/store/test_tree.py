@@ -104,11 +104,6 @@ def test_resolve_can_leave_the_last_link_and_finds_loops():
     assert long.resolve("l0") == "l200"
 
 
-def test_shadowed_folders_are_those_a_higher_layer_only_implies():
-    tree = stack([folder("tmp", 0o1777), folder("etc")], [file("tmp/x")], [folder("etc", 0o700), file("new/y")])
-    assert tree.shadowed_folders().entries == (folder("tmp", 0o1777),)
-
-
 def naive(layers):
     """The merged view by applying one layer after the other, as an unpacker would."""
     view: dict[str, Entry] = {}

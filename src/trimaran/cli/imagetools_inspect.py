@@ -40,7 +40,6 @@ COMMAND = Command(
 _ATTESTATION = "attestation-manifest"
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 _REFERENCE_DIGEST = "vnd.docker.reference.digest"
-_IN_TOTO = "application/vnd.in-toto+json"
 _PREDICATE = "in-toto.io/predicate-type"
 _STATEMENT_LIMIT = 40 << 20
 
@@ -122,6 +121,7 @@ def images(index: Index) -> list[Descriptor]:
 
 async def _statements(repository: Repository, document: Manifest | Index) -> tuple[tuple[str, bytes], ...]:
     """Per platform the in-toto statements attached to its manifest."""
+    from trimaran.oci import media_types
     from trimaran.oci.blobs import read_all
     from trimaran.oci.manifest import Manifest, parse
 
@@ -134,7 +134,7 @@ async def _statements(repository: Repository, document: Manifest | Index) -> tup
         if child.annotation(_REFERENCE_TYPE) != _ATTESTATION or not platform:
             continue
         _, raw = await repository.get_manifest(child.digest)
-        layers = [layer for layer in parse(raw, child.media_type).layers if layer.media_type == _IN_TOTO]
+        layers = [layer for layer in parse(raw, child.media_type).layers if layer.media_type == media_types.IN_TOTO]
         found += [(platform, await read_all(repository, layer, limit=_STATEMENT_LIMIT)) for layer in layers]
     return tuple(found)
 

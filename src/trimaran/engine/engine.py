@@ -49,11 +49,6 @@ class Engine:
             self._networks = Networks(folder, rootless=self.entered.rootless or self.entered.user_namespace)
         return self._networks
 
-    @property
-    def network_name(self) -> str:
-        """`host`, or `private` and by which program, and why."""
-        return str(self.networks.choice)
-
     def sandbox(self, granted: Collection[str] = ()) -> Sandbox:
         """The one way to run a process, within what was granted (`--allow`)."""
         from trimaran.executor.sandbox import Sandbox

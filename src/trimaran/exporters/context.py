@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -83,10 +83,6 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
             names=names,
             stored=stored,
         )
-
-
-class Exporter(Protocol):
-    async def __call__(self, context: ExportContext) -> Exported: ...
 
 
 async def fetch_layers(context: ExportContext, progress: Progress) -> None:

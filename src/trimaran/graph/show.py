@@ -14,7 +14,6 @@ from trimaran.graph.vertex import Edge, Vertex
 
 Goals = Sequence[tuple[str, Edge]]
 """What is built, by its name: a platform."""
-FORMS = ("text", "dot", "json")
 _KINDS: dict[type[Op], str] = {SourceOp: "source", ExecOp: "exec", FileOp: "file", MergeOp: "merge", DiffOp: "diff"}
 _SHAPES = {"source": "ellipse", "exec": "box", "file": "note", "merge": "invtriangle", "diff": "triangle"}
 

@@ -31,7 +31,6 @@ INHERITS = "trimaran.inherits"
 """Key of a process's description: what of the image below it takes where the state is silent (`env cwd user`)."""
 Words = str | Sequence[str]
 """A line for /bin/sh, or the words of a command."""
-ResolveMode = Literal["default", "pull", "local"]
 Form = Literal["text", "dot", "json"]
 Network = Literal["default", "none", "host"]
 _NETWORKS: dict[str, ops.NetMode] = {"default": ops.NetMode.UNSET, "none": ops.NetMode.NONE, "host": ops.NetMode.HOST}

@@ -67,7 +67,6 @@ _SYS_MOVE_MOUNT = 429
 _SYS_FSOPEN = 430
 _SYS_FSCONFIG = 431
 _SYS_FSMOUNT = 432
-_SYS_CLOSE_RANGE = 436
 _SYS_OPENAT2 = 437
 _SYS_MOUNT_SETATTR = 442
 
@@ -178,18 +177,6 @@ def mount_setattr(folder: int, path: str, *, add: int = 0, remove: int = 0, flag
     raw = os.fsencode(path)
     result = _syscall(_long(_SYS_MOUNT_SETATTR), _long(folder), raw, _long(flags), ctypes.byref(attributes), size)
     _checked(result, path)
-
-
-def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
-    """Close every descriptor from `first` on; falls back to one close per descriptor before Linux 5.9."""
-    result = _syscall(_long(_SYS_CLOSE_RANGE), ctypes.c_ulong(first), ctypes.c_ulong(last), _long(0))
-    if result < 0:
-        for name in os.listdir("/proc/self/fd"):
-            if first <= int(name) <= last:
-                try:
-                    os.close(int(name))
-                except OSError:
-                    continue
 
 
 def clone_file(source: int, target: int) -> None:

@@ -116,10 +116,6 @@ class Authority:
         self._credentials: dict[tuple[str, str], Credential | None] = {}
         self._complaints: dict[str, str] = {}
 
-    @property
-    def config_path(self) -> str:
-        return self._config.path
-
     def complaint(self, host: Host) -> str:
         """Why no credentials could be had for `host`, "" when nothing went wrong."""
         return self._complaints.get(host.name, "")

@@ -26,13 +26,6 @@ KEPT = "refs/trimaran/"
 _HEADS_AND_TAGS = ("+refs/heads/*:refs/remotes/origin/*", "+refs/tags/*:refs/tags/*")
 
 
-class Commit(msgspec.Struct, frozen=True):
-    """A commit that is here: its object name and the ref it was found by ("" or HEAD: none)."""
-
-    name: str
-    ref: str = ""
-
-
 class Repository:
     """Use `opened`: it makes the folder, and holds its lock."""
 

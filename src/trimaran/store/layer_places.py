@@ -93,10 +93,6 @@ class LayerPlaces:
         """Whether the bytes are here, or can be had."""
         return layer == NOTHING or layer in self.contexts or self.on_disk(layer) or bool(self.claims(layer))
 
-    def is_afar(self, layer: LayerId) -> bool:
-        """Whether it can be had from afar, and nothing of it is here."""
-        return not self._any_here(layer) and bool(self.claims(layer))
-
     def _any_here(self, layer: LayerId) -> bool:
         """Whether a blob is here that holds it, or is said to."""
         return self.blob(layer) is not None or any(self._is_here(claim.blob) for claim in self.claims(layer))

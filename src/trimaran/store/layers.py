@@ -309,11 +309,6 @@ class Layers:
                 self._places.add_folder(layer, await aio.in_thread(self._keep_folder, folder, layer))
             return found.descriptor
 
-    async def fetch_all(self, layers: Iterable[LayerId], *, progress: Progress | None = None) -> None:
-        """Bring the blobs of all remote layers among `layers` here, at the same time; others are left as they are."""
-        remote = [layer for layer in dict.fromkeys(layers) if self._places.is_afar(layer)]
-        await aio.all_of([self.fetch(layer, progress=progress) for layer in remote])
-
     async def folder(self, layer: LayerId, *, progress: Progress | None = None) -> str:
         """Path of the layer's snapshot folder, to stack it; unpacked or rendered when it is none yet. ResultGone."""
         self._use(layer)

@@ -181,7 +181,7 @@ def write_snapshot(
     """Make the list in the empty folder `root` (a descriptor), ready to be a lower folder of overlayfs.
 
     Owners are the ids of the caller's user namespace. Implied folders get mode 0755, owner 0:0 and time 0: see
-    `Tree.shadowed_folders`. On an error the folder is left half written, for the caller to remove; Unavailable when the
+    `snapshots/parents.py`. On an error the folder is left half written, for the caller to remove; Unavailable when the
     disk says no.
     """
     nodes = Nodes(user_xattrs=user_xattrs)

@@ -146,21 +146,6 @@ class Tree:
         listed = {entry.path for entry in entries if entry.kind == FOLDER} if special else set()
         return [entry for entry in special if entry.path not in listed]
 
-    def shadowed_folders(self) -> EntryList:
-        """Folders that a lower layer lists and a higher one only implies, as the merged view has them.
-
-        When each layer is a snapshot folder of its own, overlayfs would show the implied folder's metadata: a folder
-        rendered from this list, mounted above the others, puts the right metadata on top.
-        """
-        found: dict[str, Entry] = {}
-        for index, layer in enumerate(self.layers):
-            for path in layer.children:
-                if layer.get(path) is None and path not in found:
-                    node = self._node(path)
-                    if node is not None and node.entry.kind == FOLDER and 0 <= node.layer < index:
-                        found[path] = node.entry
-        return EntryList(tuple(sorted(found.values(), key=lambda entry: order(entry.path))))
-
     def _root(self) -> _Node:
         entry, layer, merged = implied(""), -1, []
         hidden = False

@@ -20,7 +20,6 @@ from trimaran.store.removal import disk_usage
 
 REGULAR = "regular"
 INTERNAL = "internal"
-SOURCE_LOCAL = "source.local"
 CACHE_MOUNT = "exec.cachemount"
 GIT_REPOSITORY = "source.git.checkout"
 
