@@ -121,6 +121,19 @@ def test_root_of_a_container_has_it_too(
     assert f"still {SEEN}" in said.stderr
 
 
+def test_nothing_of_the_machine_s_own_is_touched(
+    trimaran: Trimaran, context: Context, bases: str, authority: Authority
+) -> None:
+    """An insecure step has the machine's /dev, but no file of ours is made there; another mount is not in the way."""
+    line = authority.ca.read_text().splitlines()[1]
+    context.dockerfile(
+        f"FROM busybox\nRUN --security=insecure grep -F {line} $SSL_CERT_FILE && rm -rf /dev/shm/* && test -s $WGETRC\n"
+        f"RUN --mount=type=tmpfs,target=/dev/shm --network=none grep -F {line} $SSL_CERT_FILE\n"
+    )
+    trimaran("build", "--allow", "security.insecure", "--build-ca", authority.ca, context)
+    assert not list(Path("/dev").rglob("*build-ca*"))
+
+
 def test_a_wrong_file_is_said_before_anything_is_asked_for(either: Trimaran, context: Context) -> None:
     context.dockerfile("FROM nowhere.test/app\nRUN true\n").write("key.pem", "# a key\n-----BEGIN PRIVATE KEY-----\n")
     wrong = either("build", "--build-ca", context / "key.pem", context, exit_code=1).stderr

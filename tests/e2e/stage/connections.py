@@ -46,7 +46,7 @@ class Connections:
 
     def taken(self) -> list[str]:
         """What was seen since the last call."""
-        self._over.wait(0.3)  # packets that are on their way to us
+        self._over.wait(0.15)  # packets that are on their way to us
         seen, self._seen = list(dict.fromkeys(self._seen)), []
         return seen
 
