@@ -360,3 +360,22 @@ def test_denied_names_what_to_do(use, tmp_path):
         assert "401: authentication required" in str(caught.value)
         assert f"no credentials for {server.host} in {tmp_path}/docker/config.json" in caught.value.hint
         assert f"trimaran login {server.host}" in caught.value.hint
+
+
+def test_uploads_at_the_same_time_are_apart_whatever_ended_before(server):
+    """Two pushed at once got one session, and each the other's bytes, when a third one had just ended."""
+    from contextlib import closing
+    from http.client import HTTPConnection
+
+    def asked(method, path, body=b""):
+        with closing(HTTPConnection(server.host)) as connection:
+            connection.request(method, path, body)
+            with connection.getresponse() as response:
+                return response.status, response.headers["Location"]
+
+    (_, first), (_, second) = (asked("POST", "/v2/a/blobs/uploads/") for _ in range(2))
+    assert asked("PUT", f"{first}&digest={Digest.of(b'one')}", b"one")[0] == 201
+    _, third = asked("POST", "/v2/a/blobs/uploads/")
+    assert len({first, second, third}) == 3
+    for place, body in ((second, b"two"), (third, b"three")):
+        assert asked("PUT", f"{place}&digest={Digest.of(body)}", body)[0] == 201

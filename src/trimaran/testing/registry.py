@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 import json
 import socket
 import struct
@@ -89,6 +90,7 @@ class FaultyRegistry:
         self.blobs: dict[tuple[str, str], bytes] = {}
         self.manifests: dict[tuple[str, str], tuple[str, bytes]] = {}
         self.uploads: dict[str, bytearray] = {}
+        self.sessions = itertools.count()
         self.tokens: dict[str, tuple[float, list[str]]] = {}
         self.faults: list[Fault] = []
         self.requests: list[Seen] = []
@@ -327,7 +329,7 @@ class _Handler(BaseHTTPRequestHandler):
             if registry.mounts and (source, digest) in registry.blobs:
                 registry.blobs[repository, digest] = registry.blobs[source, digest]
                 return self._answer(201, {"Location": f"/v2/{repository}/blobs/{digest}"})
-            session = f"session{len(registry.uploads)}"
+            session = f"session{next(registry.sessions)}"
             registry.uploads[session] = bytearray()
             return self._answer(202, {"Location": f"/v2/{repository}/blobs/uploads/{session}?_state=x", "Range": "0-0"})
         upload = registry.uploads.get(session)
