@@ -14,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from trimaran.store.database import VERSION
+
 STORES = Path(__file__).parents[1] / "goldens/stores"
-NEWEST = "2"
+FORMATS = sorted(path.name.partition("-")[2].partition(".")[0] for path in STORES.glob("format-*.tar.gz"))
+NEWEST = str(VERSION)
 
 
 @pytest.fixture
@@ -27,12 +30,17 @@ def earlier(request, trimaran, tmp_path) -> Path:
     return tmp_path
 
 
+def test_a_store_of_every_format_is_kept():
+    """`goldens/stores/make.sh HEAD NUMBER PYTHON` makes the one of today: it shows what changes without a new number."""
+    assert FORMATS == [str(number + 1) for number in range(VERSION)]
+
+
 def listed(trimaran) -> str:
     return trimaran("images", "--format", "{{.Repository}}:{{.Tag}} {{.Digest}}").stdout
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("earlier", ["1", NEWEST], indirect=True)
+@pytest.mark.parametrize("earlier", FORMATS, indirect=True)
 def test_an_earlier_store_goes_on(trimaran, earlier):
     """Its images are there with their bytes, what it had cached is a hit or made again, and nothing is damaged."""
     images = (earlier / "images").read_text()
@@ -98,7 +106,9 @@ def test_a_later_store_is_left_alone(trimaran, earlier):
         words = [str(earlier / "context") if word == "CONTEXT" else word for word in line.split()]
         said = trimaran(*words, exit_code=125 if words[0] == "run" else 1).stderr
         assert said.count("ERROR") == 1, line
-        assert f'open store "{trimaran.root}": it has format 99, this Trimaran reads format 2\nhint: use' in said, line
+        assert (
+            f'open store "{trimaran.root}": it has format 99, this Trimaran reads format {NEWEST}\nhint: use' in said
+        ), line
         assert contents(trimaran.root) == before, line
 
 
