@@ -134,6 +134,18 @@ def test_nothing_of_the_machine_s_own_is_touched(
     assert not list(Path("/dev").rglob("*build-ca*"))
 
 
+@pytest.mark.parametrize("mount", ["type=cache", "type=bind,from=busybox"])
+def test_a_mount_of_the_step_over_its_place_is_left_alone(
+    either: Trimaran, context: Context, bases: str, authority: Authority, mount: str
+) -> None:
+    """A cache would keep the files for everybody; what is read-only takes none, and the step failed."""
+    context.dockerfile(
+        f"FROM busybox\nRUN --mount={mount},target=/dev/shm ! ls {SEEN} && test -z $SSL_CERT_FILE\nRUN cat {SEEN}\n"
+    )
+    said = either("build", "--progress=plain", "--build-ca", authority.ca, context).stderr
+    assert "a mount of the step lies over /dev/shm, so that it trusts no --build-ca" in said
+
+
 def test_a_wrong_file_is_said_before_anything_is_asked_for(either: Trimaran, context: Context) -> None:
     context.dockerfile("FROM nowhere.test/app\nRUN true\n").write("key.pem", "# a key\n-----BEGIN PRIVATE KEY-----\n")
     wrong = either("build", "--build-ca", context / "key.pem", context, exit_code=1).stderr

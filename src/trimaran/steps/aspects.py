@@ -12,10 +12,11 @@ from typing import Any
 
 import msgspec
 
-from trimaran.graph.ops import CopyAction, ExecOp, FileAction, FileOp, Mount, MountType, Op
+from trimaran.graph.ops import CopyAction, ExecOp, FileAction, FileOp, Op
 from trimaran.platforms import Platform
 from trimaran.solver.protocols import Aspect
 from trimaran.steps.identity import comparable_exec, without_source
+from trimaran.steps.mounts import is_shared_memory
 
 _DIGITS = 16
 _COPY = {
@@ -52,7 +53,7 @@ def _of_exec(op: ExecOp, arguments: frozenset[str]) -> Iterator[Aspect]:
     yield _aspect("folder", "", meta.cwd)
     yield _aspect("user", "", meta.user)
     for mount in op.mounts:
-        yield _aspect("shared memory" if _is_shared_memory(mount) else "mount", mount.dest, mount)
+        yield _aspect("shared memory" if is_shared_memory(mount) else "mount", mount.dest, mount)
     for secret in op.secret_env:
         yield _aspect("secret variable", secret.name, secret)
     yield _aspect("network", "", op.network)
@@ -80,10 +81,6 @@ def _of_action(number: int, action: FileAction) -> Iterator[Aspect]:
         values.setdefault(names.get(field, "option"), []).append(getattr(work, field))
     for kind, value in values.items():
         yield _aspect(kind, str(number) if number else "", value)
-
-
-def _is_shared_memory(mount: Mount) -> bool:
-    return mount.type == MountType.TMPFS and mount.dest == "/dev/shm"  # noqa: S108 - the container's own
 
 
 def _aspect(kind: str, name: str, value: Any) -> Aspect:

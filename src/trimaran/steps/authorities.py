@@ -12,7 +12,7 @@ import stat
 from collections.abc import Sequence
 
 from trimaran.aio import Cancel
-from trimaran.executor.spec import ShownFile
+from trimaran.executor.spec import Mount, ShownFile
 from trimaran.linux import paths
 from trimaran.sources.given import Authorities
 
@@ -41,6 +41,11 @@ BUNDLES = (
 )
 """Where systems, and so images, keep all that they trust as one PEM file."""
 _LIMIT = 4 << 20
+
+
+def are_covered(mounts: Sequence[Mount]) -> bool:
+    """Whether the step has something else where the files lie: a folder that is kept, or that nobody may write to."""
+    return any(mount.target == _FOLDER or _FOLDER.startswith(f"{mount.target}/") for mount in mounts)
 
 
 def variables(environment: Sequence[str]) -> tuple[str, ...]:

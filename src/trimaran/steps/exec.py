@@ -98,7 +98,7 @@ class ExecStep:
             self._examine(mounted.path)
             async with staged(prepared, caches, mounted.path, self._context) as mounts:
                 spec = self.spec(identity, mounts, prepared.variables)
-                await self._execute(mounted, await self._trusting(spec, mounted.path), progress)
+                await self._execute(mounted, await self._trusting(spec, mounted.path, progress), progress)
             layer = await mounted.commit(description=self._name)
         if layer is None:
             layer = await store.layers.add(EMPTY, {})
@@ -208,13 +208,16 @@ class ExecStep:
             "machine that is not loopback, or build with --network=host"
         )
 
-    async def _trusting(self, spec: ExecSpec, rootfs: str) -> ExecSpec:
+    async def _trusting(self, spec: ExecSpec, rootfs: str, progress: Progress) -> ExecSpec:
         """`spec` with what the client gave to be trusted; law of `steps/authorities.py`."""
         given = self._context.authorities
         if not given.given:
             return spec
         from trimaran.steps import authorities
 
+        if authorities.are_covered(spec.mounts):
+            progress.warn("a mount of the step lies over /dev/shm, so that it trusts no --build-ca")
+            return spec
         environment = (*spec.environment, *authorities.variables(spec.environment))
         files = await aio.in_thread(authorities.files, rootfs, given)
         return msgspec.structs.replace(spec, environment=environment, files=files)
