@@ -17,13 +17,16 @@ def main() -> int:
     # Start-up makes tens of thousands of objects, none of them garbage: the collector would visit them in vain.
     gc.set_threshold(50_000, 20, 100)
     # Ctrl-C ends the process as it is: an exception that falls into the import of msgspec is swallowed there, and what
-    # is left of that module crashes when it is used.
-    from signal import SIG_DFL, SIGINT, signal
+    # is left of that module crashes when it is used. Where it is ignored (nohup, `&`) it stays so.
+    from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
 
-    handler = signal(SIGINT, SIG_DFL)
+    handler = getsignal(SIGINT)
+    if handler is default_int_handler:
+        signal(SIGINT, SIG_DFL)
     from trimaran.cli.main import main as run
 
-    signal(SIGINT, handler)
+    if handler is default_int_handler:
+        signal(SIGINT, handler)
     code = run()
     _leave(code)
     return code

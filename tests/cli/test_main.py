@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+import types
+from typing import Any
 
 import pytest
 
@@ -128,3 +131,31 @@ def test_nobody_reads(tmp_path: object) -> None:
     )
     os.close(write)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "meanwhile"), [(signal.SIG_IGN, signal.SIG_IGN), (signal.default_int_handler, signal.SIG_DFL)]
+)
+def test_ctrl_c_ends_the_start_unless_it_is_ignored(
+    monkeypatch: pytest.MonkeyPatch, given: Any, meanwhile: Any
+) -> None:
+    """As by nohup or in a script's background: there it ended a build that had just been started."""
+    from trimaran import __main__ as program
+
+    seen: list[object] = []
+
+    class Loaded(types.ModuleType):
+        @property
+        def main(self) -> Any:
+            seen.append(signal.getsignal(signal.SIGINT))
+            return lambda: seen.append(signal.getsignal(signal.SIGINT)) or 0
+
+    monkeypatch.setitem(sys.modules, "trimaran.cli.main", Loaded("trimaran.cli.main"))
+    monkeypatch.setattr(program, "_leave", lambda code: None)
+    monkeypatch.setattr(program.gc, "set_threshold", lambda *_: None)
+    before = signal.signal(signal.SIGINT, given)
+    try:
+        assert program.main() == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [meanwhile, given]
