@@ -141,12 +141,18 @@ def test_jobs_are_how_many_steps_run_at_once(trimaran, bases, context):
 def test_what_is_no_limit_is_refused(trimaran, context):
     context.dockerfile("FROM scratch\n")
     for words, told in (
-        (("--memory=lots",), "memory"),
-        (("--cpus=none",), "--cpus"),
+        (("--memory=lots",), "read --memory lots: invalid size"),
+        (("--memory=64",), "64m are megabytes"),
+        (("--memory=0",), "read --memory 0: "),
+        (("--cpus=none",), "read --cpus none: "),
+        (("--cpus=0",), "read --cpus 0: "),
+        (("--cpu-quota=x",), "read --cpu-quota x: it is a whole number"),
+        (("--resource=memory=1m",), "read --resource memory=1m: "),
+        (("--build-resource=memory=64",), "read --build-resource memory=64: "),
         (("--jobs=0",), "--jobs"),
         (("--resource=colour=red",), "known"),
         (("--build-resource=colour=red",), "known"),
-        (("--build-resource=memory=lots",), "memory"),
+        (("--build-resource=memory=lots",), "read --build-resource memory=lots: "),
         (("--resource=cpuset-cpus=0;1",), "cpuset-cpus"),
         (("--resource=memory-swap=1g",), "memory-swap"),
         (("--cache-limit=-1",), "cache-limit"),

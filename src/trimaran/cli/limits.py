@@ -5,6 +5,8 @@ buildx's are of each RUN step. `--build-resource` says the same of all of a buil
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from trimaran.cli.attributes import Attributes
 from trimaran.cli.options import Values
 from trimaran.cli.units import parse_bytes, parse_integer
@@ -16,11 +18,20 @@ _PERIOD = 100_000
 """Microseconds: the kernel's default."""
 KEYS = ("memory", "memory-swap", "cpus", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems")
 """`cpus` is ours, the others are buildx's."""
+_LEAST_MEMORY = 6 << 20
+"""Bytes: the least Docker takes, too. With less a runtime cannot start anything, and `64` was to be `64m`."""
+
+
+class _Given(NamedTuple):
+    said: str
+    """As it stands on the command line: `--memory 2g`, `--resource memory=2g`."""
+    text: str
 
 
 def resources(values: Values) -> Resources:
     """UsageError for what is no limit. A flag of its own goes before the same key of `--resource`."""
-    each = _keys(values, "resource") | {key: text for key in KEYS if (text := values.text(key))}
+    own = {key: _Given(f"--{key} {text}", text) for key in KEYS if (text := values.text(key))}
+    each = _keys(values, "resource") | own
     jobs = values.number("jobs")
     if jobs < 0 or (values.given("jobs") and jobs == 0):
         raise UsageError(f"read --jobs {jobs}: it is the number of RUN steps at the same time, at least 1")
@@ -32,78 +43,83 @@ def resources(values: Values) -> Resources:
     )
 
 
-def _keys(values: Values, flag: str) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _keys(values: Values, flag: str) -> dict[str, _Given]:
+    found: dict[str, _Given] = {}
     for text in values.texts(flag):
         attributes = Attributes.parse(flag, text)
-        found |= {key: value for key in KEYS if (value := attributes.text(key))}
+        found |= {key: _Given(f"--{flag} {key}={value}", value) for key in KEYS if (value := attributes.text(key))}
         attributes.finish("resource limits")
     return found
 
 
-def _limits(found: dict[str, str]) -> Limits | None:
+def _limits(found: dict[str, _Given]) -> Limits | None:
     if not found:
         return None
-    if "cpus" in found:
-        found["cpu-quota"] = str(_quota(found["cpus"], _number(found, "cpu-period") or _PERIOD))
+    period = _number(found, "cpu-period") or _PERIOD
     memory, total = _size(found, "memory"), _size(found, "memory-swap")
     if total is not None and total >= 0 and (memory is None or total < memory):
         raise UsageError(
-            f"read memory-swap {found['memory-swap']}: it is memory and swap together, so not less than the memory",
+            f"read {found['memory-swap'].said}: it is memory and swap together, so not less than the memory",
             hint="give --memory too, or -1 for unlimited swap",
         )
     shares = _number(found, "cpu-shares")
     return Limits(
         memory=memory,
         memory_swap=None if total is None or total < 0 or memory is None else total - memory,
-        cpu_quota=_number(found, "cpu-quota"),
-        cpu_period=_number(found, "cpu-period") or _PERIOD,
+        cpu_quota=_quota(found["cpus"], period) if "cpus" in found else _number(found, "cpu-quota"),
+        cpu_period=period,
         cpu_weight=None if not shares else 1 + (min(max(shares, 2), 262_144) - 2) * 9999 // 262_142,
         cpuset_cpus=_set(found, "cpuset-cpus"),
         cpuset_mems=_set(found, "cpuset-mems"),
     )
 
 
-def _size(found: dict[str, str], key: str) -> int | None:
-    text = found.get(key, "")
-    if not text or (text == "-1" and key == "memory-swap"):
-        return -1 if text else None
+def _size(found: dict[str, _Given], key: str) -> int | None:
+    if key not in found:
+        return None
+    said, text = found[key]
+    if text == "-1" and key == "memory-swap":
+        return -1
     try:
         size = parse_bytes(text)
     except ValueError as error:
-        raise UsageError(f"read {key} {text!r}: {error}", hint="such as 512m or 2g") from None
-    if size <= 0:
-        raise UsageError(f"read {key} {text!r}: it is more than nothing", hint="such as 512m or 2g")
+        raise UsageError(f"read {said}: {error}", hint="such as 512m or 2g") from None
+    if size < _LEAST_MEMORY:
+        hint = f"{text}m are megabytes" if text.isdigit() and size else "such as 512m or 2g"
+        raise UsageError(f"read {said}: no step can start in {size} bytes, it takes at least 6m", hint=hint)
     return size
 
 
-def _number(found: dict[str, str], key: str) -> int | None:
+def _number(found: dict[str, _Given], key: str) -> int | None:
     if key not in found:
         return None
+    said, text = found[key]
     try:
-        number = parse_integer(found[key])
-    except ValueError as error:
-        raise UsageError(f"read {key} {found[key]!r}: {error}") from None
+        number = parse_integer(text)
+    except ValueError:
+        raise UsageError(f"read {said}: it is a whole number") from None
     if number < 0:
-        raise UsageError(f"read {key} {number}: it is not less than 0")
+        raise UsageError(f"read {said}: it is not less than 0")
     return number or None
 
 
-def _quota(text: str, period: int) -> int:
+def _quota(given: _Given, period: int) -> int:
     try:
-        cpus = float(text)
+        cpus = float(given.text)
     except ValueError:
         cpus = 0.0
     if not 0.01 <= cpus <= 65_536:
-        raise UsageError(f"read cpus {text!r}: it is a number of processors", hint="such as --cpus=1.5")
+        raise UsageError(f"read {given.said}: it is a number of processors, at least 0.01", hint="such as 1.5")
     return int(cpus * period)
 
 
-def _set(found: dict[str, str], key: str) -> str:
+def _set(found: dict[str, _Given], key: str) -> str:
     """Numbers and ranges, as the kernel takes them: nothing else reaches its files."""
-    text = found.get(key, "")
-    for part in text.split(",") if text else ():
+    if key not in found:
+        return ""
+    said, text = found[key]
+    for part in text.split(","):
         first, dash, last = part.partition("-")
         if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
-            raise UsageError(f"read {key} {text!r}: not a list of numbers and ranges", hint="such as 0-3,8")
+            raise UsageError(f"read {said}: not a list of numbers and ranges", hint="such as 0-3,8")
     return text
