@@ -239,6 +239,13 @@ def test_prune_asks_first(app: Trimaran) -> None:
     assert total(app) >= before - 100_000
 
 
+@pytest.mark.parametrize("command", ["prune", "prune --force", "du"])
+def test_a_filter_that_is_none_is_refused_before_anything_is_asked_or_shown(app: Trimaran, command: str) -> None:
+    said = app(*command.split(), "--filter", "colour=red", exit_code=1)
+    assert said.stdout == ""
+    assert said.stderr.startswith("ERROR: parse filter 'colour=red': unknown key\nhint: known are ")
+
+
 def test_prune_leaves_a_running_build_alone(trimaran: Trimaran, bases: str, context: Context) -> None:
     with Answers(held=1).serving() as answers:
         step = f"RUN wget -q -O /said {answers.url}/step"

@@ -62,8 +62,10 @@ def run(values: Values, invocation: Invocation) -> int:
 
 def split_filters(texts: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
     """Filters on what a record is (all must hold: one text, as buildx makes of them), and (nanoseconds) how long it
-    must not have been used: `until`, `unused-for`.
+    must not have been used: `until`, `unused-for`. UsageError for what is none.
     """
+    from trimaran.store.prune import parse_filter
+
     kept: list[str] = []
     keep = 0
     for text in texts:
@@ -75,7 +77,10 @@ def split_filters(texts: tuple[str, ...]) -> tuple[tuple[str, ...], int]:
             keep = parse_duration(value)
         except ValueError as error:
             raise UsageError(f"parse filter {text!r}: {error}", hint="for example until=24h") from None
-    return ((",".join(kept),) if kept else ()), keep
+    joined = ",".join(kept)
+    for each in filter(None, joined.split(",")):
+        parse_filter(each)  # refused before anything is asked, opened or shown
+    return ((joined,) if joined else ()), keep
 
 
 def row(record: UsageRecord, now: float) -> tuple[str, str, str, str]:
