@@ -160,6 +160,16 @@ def test_a_file_that_is_no_lock(trimaran, context, text, word):
     assert path.read_text() == text
 
 
+@pytest.mark.root
+@pytest.mark.rootless
+def test_a_lock_that_cannot_be_written_is_told_before_the_build(either, context):
+    context.dockerfile("FROM alpine\nRUN false\n")
+    missing = either.home / "missing" / "my.lock"
+    said = either("build", "--lock", str(missing), context, exit_code=1).stderr
+    assert f"write lock {missing}: its folder is not there" in said
+    assert "[internal]" not in said
+
+
 def test_a_hostile_lock_gives_git_no_option(trimaran, context, servers):
     """T21: a lock may come along with what is built."""
     lock = trimaran.home / "my.lock"

@@ -17,6 +17,7 @@ from trimaran.sources.lock import GIT, HTTP, IMAGE, Kind, LockEntry, LockRequest
 
 VERSION = 1
 _KINDS = (IMAGE, HTTP, GIT)
+_WRITABLE = "name a file in a folder that can be written to; with --locked a file that is there is only read"
 
 
 def request(options: BuildOptions) -> LockRequest:
@@ -37,9 +38,10 @@ def read(path: str, *, must_exist: bool = False) -> tuple[LockEntry, ...]:
             raise UsageError(
                 f"read lock {path}: no such file", hint=f"make it: build once with --lock {path}"
             ) from None
+        _check_folder(path)
         return ()
     except OSError as error:
-        raise UsageError(f"read lock {path}: {error.strerror}") from error
+        raise UsageError(f"read lock {path}: {(error.strerror or str(error)).lower()}") from error
     except msgspec.DecodeError as error:
         raise _wrong(path, f"no JSON: {error}") from error
     if not isinstance(document, dict) or document.get("version") != VERSION:
@@ -48,6 +50,16 @@ def read(path: str, *, must_exist: bool = False) -> tuple[LockEntry, ...]:
     if unknown:
         raise _wrong(path, f"unknown key {unknown[0]!r}; known are {', '.join(_KINDS)}")
     return tuple(entry for kind in _KINDS for entry in _entries(path, document.get(kind, {}), kind))
+
+
+def _check_folder(path: str) -> None:
+    """UsageError where no file can be made: told before the build, not after it."""
+    folder = os.path.dirname(path) or "."
+    cause = "" if os.access(folder, os.W_OK | os.X_OK) else "cannot be written to"
+    if not os.path.isdir(folder):
+        cause = "is no folder" if os.path.exists(folder) else "is not there"
+    if cause:
+        raise UsageError(f"write lock {path}: its folder {cause}", hint=_WRITABLE)
 
 
 def _entries(path: str, table: Any, kind: Kind) -> list[LockEntry]:
@@ -76,4 +88,5 @@ def write(path: str, used: tuple[LockEntry, ...]) -> None:
             file.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
         os.replace(part, path)
     except OSError as error:
-        raise UsageError(f"write lock {path}: {error.strerror}") from error
+        cause = (error.strerror or str(error)).lower()
+        raise UsageError(f"write lock {path}: {cause}; the build itself is done", hint=_WRITABLE) from error
