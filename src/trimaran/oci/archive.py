@@ -220,7 +220,7 @@ class Archive:
             at += ahead
 
         archive = tar.Reader(read, tar.Limits(entries=_ENTRIES, size=size), skip=skip)
-        while (header := archive.next()) is not None:
+        while (header := self._named(archive.next)) is not None:
             if archive.position + header.size > size:
                 raise Corrupt(f"read {self.path}: {header.name[:100]!r} reaches beyond the end of the file")
             if header.type == FILE:
@@ -233,6 +233,14 @@ class Archive:
             self._read_docker(cancel)
         else:
             raise UsageError(f"read {self.path}: neither index.json nor manifest.json is in it", hint="is it an image?")
+
+    def _named(self, following: Callable[[], Header | None]) -> Header | None:
+        """What `following` gives; its errors, which know of no file, name this one."""
+        try:
+            return following()
+        except Corrupt as error:
+            hint = "" if self._places else "an image as a file is what `-o type=oci` or `docker save` writes"
+            raise Corrupt(f"read {self.path}: {error.message.removeprefix('read archive: ')}", hint=hint) from None
 
     def _link(self, header: Header) -> None:
         """Old docker archives link equal layers to one another, tar(1) one file's names; all within the archive."""

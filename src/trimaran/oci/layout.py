@@ -296,6 +296,8 @@ def _check_layout(_cancel: Cancel, path: str) -> None:
         with os.fdopen(open_regular(os.path.join(path, "oci-layout")), "rb") as file:
             raw = file.read(1 << 16)
     except OSError:
+        if not os.path.isdir(path):
+            raise UsageError(f"read layout {path}: no such folder") from None
         raise UsageError(
             f"read layout {path}: there is no oci-layout file", hint="is it the folder of a layout?"
         ) from None
