@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from trimaran.cli import du, images, login, logs, ls
+from trimaran.cli import commands, du, images, login, logs, ls
 from trimaran.cli.build import _write
 from trimaran.cli.columns import align
+from trimaran.cli.help import command_help
 from trimaran.cli.invocation import read
 from trimaran.cli.main import main
 from trimaran.cli.options import FlagError, parse
@@ -259,3 +260,10 @@ def test_ages_are_taken_out_of_filters() -> None:
     assert du.split_filters(("type=regular", "until=24h")) == (("type=regular",), 24 * 3600 * 10**9)
     with pytest.raises(UsageError, match="until=yesterday"):
         du.split_filters(("until=yesterday",))
+
+
+@pytest.mark.parametrize("path", sorted(commands.runnable()))
+def test_help_fits_a_terminal_of_80_columns(path: str) -> None:
+    lines = command_help("trimaran", commands.command(path)).splitlines()
+    flags = lines[lines.index("Options:") :] if "Options:" in lines else []
+    assert not [line for line in flags if len(line) > 80]

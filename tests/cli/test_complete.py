@@ -35,6 +35,8 @@ def answer(*words: str) -> tuple[list[str], Directive]:
         ("build --platform linux/amd64,linux/s", ["linux/amd64,linux/s390x"], NO_FILES),
         ("build --output type=o", ["type=oci"], NO_FILES | Directive.NO_SPACE),
         ("build --output type=local,dest=x", [], FILES),
+        ("build --cache-to type=r", ["type=registry"], NO_FILES | Directive.NO_SPACE),
+        ("build --cache-from=type=s", ["type=s3"], NO_FILES | Directive.NO_SPACE),
         ("build -f |", [], FILES),
         ("build --target |", [], FILES),
         ("build --no-cache=", [], FILES),

@@ -7,6 +7,7 @@ from trimaran.cli.options import BUILDER, DEBUG, Command, Example, Flag
 
 _NO_ATTESTATIONS = "leave it out, or say --provenance=false --sbom=false: images are built without attestations"
 _NO_CALL = "leave it out to build"
+_CACHES = ("type=registry", "type=local", "type=inline", "type=s3")
 
 CONTEXT_MODES = ("exact", "git")
 PROGRESS_MODES = ("auto", "none", "plain", "quiet", "rawjson", "tty")
@@ -45,12 +46,14 @@ FLAGS = (
         name="cache-from",
         kind="stringArray",
         help='External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")',
+        choices=_CACHES,
     ),
     Flag(name="cache-limit", kind="bytes", help="Bytes the store may take on disk, whatever is in it (e.g., 20gb)"),
     Flag(
         name="cache-to",
         kind="stringArray",
         help='Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir")',
+        choices=_CACHES,
     ),
     Flag(name="call", help='Set method for evaluating build ("check", "outline", "targets", "graph")', default="build"),
     Flag(name="cgroup-parent", help='Set the parent cgroup for the "RUN" instructions during build'),
@@ -136,7 +139,7 @@ FLAGS = (
     Flag(
         name="resource",
         kind="stringArray",
-        help='Limits of each RUN step (format: "memory=2g,cpu-quota=150000,cpuset-cpus=0-3")',
+        help='Limits of each RUN step (format: "memory=2g,cpuset-cpus=0-3")',
     ),
     Flag(name="sbom", help='Shorthand for "--attest=type=sbom" (only "false" for now)'),
     Flag(

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from trimaran.cli.options import Command, Flag
 
-_SLOP = 5
 _LEAST_TEXT = 24
 
 
@@ -74,7 +73,7 @@ def _right(flag: Flag) -> str:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Break at blanks; a short last word may stand over the edge rather than alone."""
+    """Break at blanks: no line is longer than `width`, but one that is a single long word."""
     lines: list[str] = []
     line = ""
     for word in text.split():
@@ -84,9 +83,6 @@ def wrap(text: str, width: int) -> list[str]:
         else:
             line = f"{line} {word}".lstrip()
     lines.append(line)
-    if len(lines) > 1 and len(lines[-1]) <= _SLOP - 1 and len(lines[-2]) + 1 + len(lines[-1]) <= width + _SLOP:
-        last = lines.pop()
-        lines[-1] += " " + last
     return lines
 
 
