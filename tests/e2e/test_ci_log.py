@@ -87,3 +87,15 @@ def test_findings_are_shown_at_their_lines(trimaran, bases, context):
             assert f"::warning file=Dockerfile,{line},end{line.capitalize()}::{rule}" in text
     context.dockerfile("FROM busybox\nRUNN x\n")
     assert "::error file=Dockerfile,line=2" in trimaran("build", context, env=place, exit_code=1).stderr
+
+
+def test_what_is_told_of_checks_and_earlier_builds_is_no_command_either(trimaran, bases, context):
+    """The lines of a Dockerfile are a stranger's, too: in a pull request."""
+    context.dockerfile("FROM busybox as a\nRUN true '##[add-mask]e'\nfrom a\n")
+    for words in (("build", "--check", context), ("build", context), ("explain",), ("logs",), ("logs", "true")):
+        alone = trimaran(*words, exit_code=None)
+        guarded = trimaran(*words, exit_code=None, env=GITHUB)
+        obeyed = {name for name, _ in github_commands(guarded.stdout + guarded.stderr)}
+        assert obeyed <= {"group", "endgroup", "warning"}, words
+        if words[0] == "explain":
+            assert ("add-mask", "e'") in github_commands(alone.stdout)

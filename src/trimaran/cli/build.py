@@ -37,7 +37,7 @@ def run(values: Values, invocation: Invocation) -> int:
         out, err, code = shown(answer, options.call)
         if options.call.name == "lint" and (annotations := _annotations(options, invocation)):
             invocation.mark(annotations.of_check(answer["result.json"]))
-        invocation.out(out)
+        (invocation.show if not options.call.format else invocation.out)(out)
         invocation.err(err)
         return code
     _write_files(options, result)

@@ -58,8 +58,10 @@ def run(values: Values, invocation: Invocation) -> int:
 
         with open_store(root, readonly=True) as store:
             steps = compared(store, chosen[0], chosen[1])
-    out = _json(chosen, steps) if values.boolean("json") else _head(chosen, steps) + "".join(map(shown, steps))
-    invocation.out(out)
+    if values.boolean("json"):
+        invocation.out(_json(chosen, steps))
+    else:
+        invocation.show(_head(chosen, steps) + "".join(map(shown, steps)))
     return 0
 
 

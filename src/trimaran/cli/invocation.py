@@ -51,6 +51,10 @@ class Invocation(msgspec.Struct, frozen=True, kw_only=True):
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
 
+    def show(self, text: str) -> None:
+        """Standard output, for people: in a CI server's log nothing in it is a command."""
+        self.out(for_log(text, self.environment))
+
     def err(self, text: str) -> None:
         self.mark(for_log(text, self.environment))
 

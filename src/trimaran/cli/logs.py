@@ -43,7 +43,7 @@ def run(values: Values, invocation: Invocation) -> int:
     root = state_folder(settings.load())
     records = builds(root)
     if values.boolean("list"):
-        invocation.out(table(asked_for(records), time.time()))
+        invocation.show(table(asked_for(records), time.time()))
         return 0
     build, step = (*values.arguments, "", "")[:2]
     record = choose(records, build)
@@ -52,7 +52,7 @@ def run(values: Values, invocation: Invocation) -> int:
         invocation.err(f"No step of build {record.build_id[:_SHORT]} said anything: what is cached does not run\n")
     for each in steps:
         if not step:
-            invocation.out(f"#{each.number} {each.name}\n")
+            invocation.show(f"#{each.number} {each.name}\n")
         _copy(os.path.join(root, "builds", record.build_id, f"{each.number}.log"), invocation)
     return 0
 
