@@ -31,7 +31,7 @@ REGISTRY = (
 )
 SERVE = f"""echo '{REGISTRY}' >/root/registry.yml
 docker-registry serve /root/registry.yml >/root/registry.log 2>&1 &
-until wget -q -O /dev/null http://127.0.0.1:5055/v2/; do sleep 1; done
+until grep -q "listening on" /root/registry.log; do sleep 0.5; done
 """
 
 
