@@ -7,7 +7,7 @@ import json
 import pytest
 
 from trimaran.builders.context import BuildInputs
-from trimaran.builders.options import BuildOptions, DockerOutput, HostIP, ImageOutput, LocalOutput, OciOutput
+from trimaran.builders.options import BuildOptions, Call, DockerOutput, HostIP, ImageOutput, LocalOutput, OciOutput
 from trimaran.builders.plan import build_request
 from trimaran.errors import UsageError
 from trimaran.platforms import Platform
@@ -25,10 +25,24 @@ def test_without_an_output_the_image_stays_in_the_store():
 
 
 def test_push_adds_an_image_or_pushes_those_there_are():
-    assert request(push=True).outputs == (ImageOutput(push=True),)
+    assert request(push=True, tags=("a",)).outputs == (ImageOutput(push=True),)
     assert request(push=True, outputs=(ImageOutput(names=("x",)),)).outputs == (ImageOutput(names=("x",), push=True),)
     local = LocalOutput(dest="out")
-    assert request(push=True, outputs=(local,)).outputs == (local, ImageOutput(push=True))
+    assert request(push=True, tags=("a",), outputs=(local,)).outputs == (local, ImageOutput(push=True))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"push": True},
+        {"outputs": (ImageOutput(push=True),)},
+        {"outputs": (ImageOutput(push_by_digest=True, push=True),)},
+    ],
+)
+def test_what_is_pushed_needs_a_name_before_anything_is_built(options):
+    with pytest.raises(UsageError, match="tag is needed when pushing to registry"):
+        request(**options)
+    assert request(**options, call=Call("lint"))
 
 
 def test_load_adds_docker_unless_it_is_there():

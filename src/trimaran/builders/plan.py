@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -199,7 +199,15 @@ def _outputs(options: BuildOptions) -> list[Output]:
             outputs.append(ImageOutput(annotations=options.annotations, push=True, store=True))
     if options.load and not any(isinstance(o, DockerOutput) and not o.dest for o in outputs):
         outputs.append(DockerOutput(annotations=options.annotations))
+    if options.call is None:
+        _check_pushed(outputs, options.tags)
     return outputs or [ImageOutput(annotations=options.annotations)]
+
+
+def _check_pushed(outputs: Sequence[Output], tags: Sequence[str]) -> None:
+    """UsageError, before anything is built, when an image is to be pushed that has no name."""
+    if any(isinstance(output, ImageOutput) and output.push and not (output.names or tags) for output in outputs):
+        raise UsageError("push the image: tag is needed when pushing to registry", hint="name it: -t REGISTRY/NAME:TAG")
 
 
 def _complete(output: Output, options: BuildOptions) -> Output:

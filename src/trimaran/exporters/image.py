@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from trimaran.errors import UsageError
 from trimaran.events import Progress, vertex
 from trimaran.exporters.assemble import Assembled, assemble
 from trimaran.exporters.context import ExportContext, Exported, fetch_layers
@@ -12,10 +11,7 @@ from trimaran.reference import Reference
 
 
 async def export_image(options: ImageOutput, context: ExportContext) -> Exported:
-    names = options.names or context.names
-    if options.push and not names:
-        raise UsageError("push the image: tag is needed when pushing to registry", hint="name it: -t REGISTRY/NAME:TAG")
-    references = [Reference.parse(name) for name in names]
+    references = [Reference.parse(name) for name in options.names or context.names]
     with vertex(context.sink, "exporting to image") as progress:
         image = await assemble(
             context.store,
