@@ -116,6 +116,14 @@ def test_run_of_another_platform(either: Trimaran, bases: str, context: Context)
     assert "linux/riscv64" in either("run", "--platform", "linux/riscv64", "many", exit_code=125).stderr
 
 
+def test_run_of_a_platform_that_the_image_has_not_is_refused(app: Trimaran) -> None:
+    said = app("run", "--platform", "linux/arm64", "app:1", exit_code=125).stderr
+    assert said.startswith("ERROR: run app:1 for linux/arm64: it is an image of linux/amd64 alone\nhint: ")
+    said = app("run", "--platform", "linux/arm46", "app:1", exit_code=125).stderr
+    assert said.startswith("ERROR: parse platform 'linux/arm46': unknown architecture")
+    app("run", "--platform", "linux/amd64", "app:1")
+
+
 # -- images, push, rmi ----------------------------------------------------------------------------------------------
 
 

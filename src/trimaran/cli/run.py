@@ -56,13 +56,13 @@ COMMAND = Command(
 def run(values: Values, invocation: Invocation) -> int:
     import asyncio
 
-    request = read(values, invocation.environment)
-    with_terminal = values.boolean("tty")
-    if with_terminal and not (os.isatty(0) and os.isatty(1)):
-        raise UsageError("run -t: the input device is not a TTY", hint="leave -t out")
     from trimaran.cli.main import report
 
+    with_terminal = values.boolean("tty")
     try:
+        request = read(values, invocation.environment)
+        if with_terminal and not (os.isatty(0) and os.isatty(1)):
+            raise UsageError("run -t: the input device is not a TTY", hint="leave -t out")
         with _raw_terminal(with_terminal):
             ended = asyncio.run(
                 _run(request, stdin=0 if values.boolean("interactive") else None, terminal=with_terminal)
@@ -80,6 +80,7 @@ def run(values: Values, invocation: Invocation) -> int:
 
 
 def read(values: Values, environment: dict[str, str]) -> RunRequest:
+    from trimaran.builders.checks import check_platform
     from trimaran.engine.run import RunRequest
     from trimaran.platforms import Platform
 
@@ -92,6 +93,8 @@ def read(values: Values, environment: dict[str, str]) -> RunRequest:
         if _has(text, environment)
     )
     platform = values.text("platform")
+    if platform:
+        check_platform(platform)
     image, *command = values.arguments
     return RunRequest(
         image=image,

@@ -14,10 +14,10 @@ from trimaran.executor.sandbox import NETWORK_HOST
 from trimaran.executor.spec import DEFAULT_HOSTNAME, ExecSpec, Network
 from trimaran.oci import image_config
 from trimaran.oci.image_config import ContainerConfig
-from trimaran.platforms import Platform
+from trimaran.platforms import Platform, only
 from trimaran.reference import Reference
 from trimaran.sources.image import ImageSource
-from trimaran.sources.resolver import ImageResolver
+from trimaran.sources.resolver import ImageResolver, PickedImage
 from trimaran.steps.users import exec_identity
 from trimaran.store.rootfs import Rootfs
 
@@ -58,6 +58,7 @@ async def run(
     else:
         mode = "pull" if request.pull else "default"
         picked = await resolver.resolve(Reference.parse(request.image), platform, mode)
+    _check_platform(request, picked)
     root = await ImageSource(engine.store, resolver).layers(picked)
     config = image_config.parse(picked.config).config
     spec = await _spec(request, engine, root.result, config, terminal is not None)
@@ -73,6 +74,16 @@ async def run(
         )
         return await engine.sandbox(granted).run(
             spec, mounted.path, output=output, stdin=stdin, terminal=terminal, signals=signals
+        )
+
+
+def _check_platform(request: RunRequest, picked: PickedImage) -> None:
+    """An index has been searched for the platform; an image without one is of what its config says."""
+    wanted, found = request.platform, picked.platform
+    if wanted is not None and found is not None and not only(wanted).match(found):
+        raise NotFound(
+            f"run {request.image} for {wanted}: it is an image of {found} alone",
+            hint=f"leave out --platform, or build it for both: --platform {found},{wanted}",
         )
 
 
