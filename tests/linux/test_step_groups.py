@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from trimaran.errors import Unsupported
+from trimaran.errors import Unsupported, UsageError
 from trimaran.linux import cgroups, step_groups
 from trimaran.linux.limits import Limits
 
@@ -50,6 +50,29 @@ def test_a_step_is_in_the_group_of_its_build(hierarchy):
     assert not any(entry.is_dir() for entry in os.scandir(f"{hierarchy}/{PARENT}"))
     for folder in (*build.folders, *step.folders):
         assert not os.path.exists(folder)
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        (Limits(cpuset_cpus="4000"), "cpuset.cpus"),
+        (Limits(cpuset_mems="63"), "cpuset.mems"),
+        (Limits(cpu_quota=5, cpu_period=100_000), "cpu"),
+    ],
+)
+def test_a_limit_that_the_kernel_does_not_take_is_refused_by_name(limits, told):
+    try:
+        with step_groups.group("trimaran-1", LIMITED):
+            pass
+    except Unsupported:
+        pytest.skip("needs the memory controller")
+    with (
+        pytest.raises(UsageError, match=f"the kernel does not take .* as {told}"),
+        step_groups.group("trimaran-2", limits),
+    ):
+        pass
+    root = cgroups.hierarchy() or step_groups.own_group_v1("cpu")
+    assert not os.path.exists(f"{root}/{cgroups.DEFAULT_PARENT}/trimaran-2")
 
 
 def test_what_killed_engines_left_goes_and_what_lives_stays(hierarchy):

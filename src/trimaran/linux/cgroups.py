@@ -183,9 +183,13 @@ def remove_tree(path: str) -> None:
 
 
 def write_file(path: str, text: str) -> None:
+    """Every OSError names the file, also that of a value that the kernel does not take."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, text.encode())
+    except OSError as error:
+        error.filename = path
+        raise
     finally:
         os.close(fd)
 

@@ -30,6 +30,7 @@ from trimaran.linux.cgroups import (
 from trimaran.linux.limits import Limits, Row
 
 _WITHOUT = "build without resource limits and cgroup parent"
+_TIMES = "cpu-period is 1000 to 1000000 microseconds, cpu-quota at least 1000"
 _V2 = ""
 _TRIES = 100
 
@@ -81,7 +82,8 @@ def group(
     """A group with limits, removed at the end: in `parent` (a path in the hierarchy), there in the group `within`.
 
     Each controller is used where the machine has it, in v2 or v1. Devices are filtered if `filtered`, where the group
-    is one of v2. UsageError for a parent that is no such path, Unsupported naming the missing controllers.
+    is one of v2. UsageError for a parent that is no such path and for a limit that the kernel does not take;
+    Unsupported naming the missing controllers.
     """
     levels, within = _levels(parent), within or NONE
     what = f"limit a step: cgroup parent {parent}" if parent else "limit a step"
@@ -124,7 +126,7 @@ def _open_v1(
     if controller == "cpuset":
         _inherit_cpuset([*chain, folder])
     for _, file, value in rows:
-        write_file(f"{folder}/{file}", value)
+        _set_limit(folder, file, value)
     return folder
 
 
@@ -213,6 +215,24 @@ def _levels(parent: str) -> list[str]:
     return levels
 
 
+def _set_limit(folder: str, file: str, value: str) -> None:
+    """UsageError for a value that the kernel does not take: with a warning alone, all other limits would go, too."""
+    is_set = file.startswith("cpuset.")
+    try:
+        write_file(f"{folder}/{file}", value)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ERANGE) and not (is_set and error.errno == errno.EACCES):
+            raise
+        hint = (
+            "name those that this machine has"
+            if is_set
+            else _TIMES
+            if file.startswith("cpu.cfs") or file == "cpu.max"
+            else ""
+        )
+        raise UsageError(f"limit a step: the kernel does not take {value!r} as {file}", hint=hint) from error
+
+
 def _fill(chain: Sequence[str], folder: str, needed: frozenset[str], rows: Sequence[Row], *, filtered: bool) -> None:
     """Give the group the controllers it needs, its device filter and its limits."""
     words = " ".join(f"+{controller}" for controller in sorted(needed))
@@ -225,4 +245,4 @@ def _fill(chain: Sequence[str], folder: str, needed: frozenset[str], rows: Seque
         finally:
             os.close(fd)
     for _, file, value in rows:
-        write_file(f"{folder}/{file}", value)
+        _set_limit(folder, file, value)
