@@ -140,6 +140,11 @@ def test_what_a_step_makes_of_the_hour_is_found(trimaran: Trimaran, bases: str, 
         "FROM busybox\nRUN mkdir -p /a/b && cat /proc/sys/kernel/random/uuid > /a/b/stamp\nRUN touch /late\n"
     )
     trimaran("build", "--reproducible", "-t", "stamped", ".", cwd=context)
+    trimaran("build", "--target=nothing", ".", cwd=context, exit_code=1)
+    said = trimaran("verify", "^0", exit_code=1).stderr
+    assert said.startswith("ERROR: verify build ^0: it failed\nhint: `trimaran logs --list`")
+    said = trimaran("build", "--fail-on-miss=nothing", ".", cwd=context, exit_code=1).stderr
+    assert said.endswith('unknown stage "nothing"\nhint: give stages a name: FROM … AS NAME\n')
     found = json.loads(trimaran("verify", "--json", "stamped", exit_code=DIFFERENT).stdout)
     assert changes(found) == {("a/b/stamp", "changed", "content")}
     trimaran("build", "-t", "plain", "--no-cache", ".", cwd=context)

@@ -47,6 +47,9 @@ async def verify(
                 )
 
 
+_UNFINISHED = {"error": "it failed", "canceled": "it was interrupted", "running": "it is not finished"}
+
+
 def _of_build(engine: Engine, text: str) -> MadeImage | None:
     """By id (8 digits or more) or `^N`; None for what is no build."""
     if not text.startswith("^") and (len(text) < 8 or not set(text) <= set("0123456789abcdef")):
@@ -59,7 +62,8 @@ def _of_build(engine: Engine, text: str) -> MadeImage | None:
         return None
     made = made_image(engine.store.root, record.build_id)
     if made is None:
-        raise NotFound(f"verify build {text}: it made no image, or its context's address is not kept")
+        cause = _UNFINISHED.get(record.status, "it made no image, or its context's address is not kept")
+        raise NotFound(f"verify build {text}: {cause}", hint="`trimaran logs --list` shows which builds were completed")
     return made
 
 

@@ -156,10 +156,13 @@ def _check_stages(stages: tuple[str, ...], edges: list[Edge]) -> None:
     from trimaran.spelling import unknown
 
     known = {vertex.hints.place.rpartition("/")[0] for vertex in reachable(edges) if vertex.hints.place}
+    known.discard("")  # a stage without a name
     for stage in stages:
         if stage != "*" and stage not in known:
-            message, hint = unknown("stage", stage, sorted(known - {""}))
-            raise UsageError(f"--fail-on-miss={stage}: {message}", hint=hint)
+            message, hint = unknown("stage", stage, sorted(known))
+            raise UsageError(
+                f"--fail-on-miss={stage}: {message}", hint=hint if known else "give stages a name: FROM … AS NAME"
+            )
 
 
 def _explainer(request: BuildRequest, engine: Engine, sink: Sink) -> Explainer:
