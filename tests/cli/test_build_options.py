@@ -167,6 +167,8 @@ def test_call(context: Path, argv: tuple[str, ...], call: Call | None) -> None:
         (("--build-context", "a", "."), "invalid context value"),
         (("--build-context", "a=nowhere", "."), 'path "nowhere" not found'),
         (("--build-arg", "=x", "."), "no name"),
+        (("--build-ca=", "."), 'read --build-ca "": empty'),
+        (("--lock=", "."), 'read --lock "": empty'),
     ],
 )
 def test_refused(argv: tuple[str, ...], complaint: str) -> None:

@@ -97,14 +97,23 @@ def _given(values: Values) -> dict[str, Any]:
     return {
         "secrets": secrets(values.texts("secret")),
         "agents": agents(values.texts("ssh")),
-        "build_ca": values.texts("build-ca"),
+        "build_ca": tuple(_not_empty("build-ca", text) for text in values.texts("build-ca")),
     }
 
 
 def _locking(values: Values) -> dict[str, Any]:
     locked = values.boolean("locked")
-    lock = values.text("lock") or ("trimaran.lock" if locked else "")
+    lock = "trimaran.lock" if locked else ""
+    if values.given("lock"):
+        lock = _not_empty("lock", values.text("lock"))
     return {"lock": lock, "locked": locked, "offline": values.boolean("offline")}
+
+
+def _not_empty(flag: str, text: str) -> str:
+    """A variable of a script that is not set would build without what was asked for."""
+    if not text:
+        raise UsageError(f'read --{flag} "": empty', hint="name a file, or leave the flag out")
+    return text
 
 
 def _cache_from(texts: Sequence[str]) -> tuple[CacheImport, ...]:
