@@ -70,6 +70,30 @@ os._exit(9)
     assert dead_builds(root) == []
 
 
+def test_what_cannot_be_removed_at_the_end_is_left_to_the_next_sweep(tmp_path, monkeypatch):
+    """A thread that still writes into the temp folder; without the live file nobody would look there again."""
+    root = prepared(tmp_path)
+    pins = Pins(root)
+    folder = os.path.dirname(pins.temporary("x"))
+    os.mkdir(f"{folder}.0.0")  # as a removal leaves it that was killed
+    real = os.rmdir
+
+    def written_meanwhile(name, **words):
+        if name == os.path.basename(folder):
+            (tmp_path / "temp" / name / "late").touch()
+        real(name, **words)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rmdir", written_meanwhile)
+        pins.close()
+    assert os.listdir(f"{root}/temp") == [os.path.basename(folder)]
+    dead = dead_builds(root)
+    assert [name for name, _ in dead] == [os.path.basename(folder)]
+    sweep(Cancel(), root, dead)
+    assert os.listdir(f"{root}/temp") == []
+    assert os.listdir(f"{root}/live") == []
+
+
 def test_the_next_command_sweeps(tmp_path):
     with open_store(str(tmp_path)) as store:
         store.pins.pin("x")

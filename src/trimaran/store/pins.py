@@ -76,8 +76,7 @@ class Pins:
         with self._guard:
             if self._fd is None:
                 return
-            remove_tree(Cancel(), os.path.join(self._root, "temp", self._name))
-            release(self._fd, os.path.join(self._root, "live", self._name))
+            _end(Cancel(), self._root, self._name, self._fd)
             self._fd = None
             self._held.clear()
 
@@ -135,16 +134,26 @@ def sweep(cancel: Cancel, root: str, dead: list[tuple[str, int]]) -> None:
     try:
         while dead:
             name, fd = dead.pop()
-            path = os.path.join(root, "live", name)
-            try:
-                gone = remove_tree(cancel, os.path.join(root, "temp", name))
-            except BaseException:
-                os.close(fd)
-                raise
-            if gone:
-                release(fd, path)
-            else:
-                os.close(fd)
+            _end(cancel, root, name, fd)
     finally:
         for _, fd in dead:
             os.close(fd)
+
+
+def _end(cancel: Cancel, root: str, name: str, fd: int) -> None:
+    """Remove a build's temp folder, then its live file; that stays for the next sweep while anything is left.
+
+    A removal that was killed leaves folders beside the temp folder, named after it (`remove_tree`).
+    """
+    temp = os.path.join(root, "temp")
+    try:
+        there = os.listdir(temp) if os.path.isdir(temp) else []
+        own = [each for each in there if each == name or each.startswith(f"{name}.")]
+        left = [each for each in own if not remove_tree(cancel, os.path.join(temp, each))]
+    except BaseException:
+        os.close(fd)
+        raise
+    if left:
+        os.close(fd)
+    else:
+        release(fd, os.path.join(root, "live", name))
