@@ -80,7 +80,9 @@ def _watch_program(runtime: int, file: str) -> None:
         try:
             with open(file, encoding="ascii") as found:
                 program = os.pidfd_open(int(found.read()))
-        except (OSError, ValueError):  # not started yet, or gone already: then the runtime says so
+        except ProcessLookupError:  # it was quick, and the runtime has reaped it already
+            break
+        except (OSError, ValueError):  # not started yet
             continue
         ended.register(program, select.POLLIN)
         ended.poll()
