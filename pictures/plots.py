@@ -45,7 +45,7 @@ def growth(rows: Sequence[dict[str, Any]]) -> str:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["workload"], row["phase"]), []).append(row)
-    columns, wide, high = 3, 260, 170
+    columns, wide, high = min(3, len(groups)), 260, 170
     lines = math.ceil(len(groups) / columns)
     parts = [_open(columns * wide + 20, lines * high + 30, "How cost grows with size")]
     parts.append('<text class="ours" x="14" y="20">Trimaran</text><text class="peer" x="90" y="20">BuildKit</text>')
@@ -60,8 +60,8 @@ def _small(group: list[dict[str, Any]], title: str, x: float, y: float, wide: fl
     seconds = {tool: [row["seconds"].get(tool, {}).get("median") for row in group] for tool in (OURS, PEER)}
     known = [value for values in seconds.values() for value in values if value]
     low, top = math.log2(min(known)), math.log2(max(known))
-    left, bottom = x + 44, y + high - 30
-    across = wide - 56
+    left, bottom = x + 54, y + high - 30
+    across = wide - 66
 
     def place(index: int, value: float) -> str:
         share = (math.log2(value) - low) / ((top - low) or 1)
@@ -70,10 +70,10 @@ def _small(group: list[dict[str, Any]], title: str, x: float, y: float, wide: fl
     parts = [f'<text class="head" x="{x}" y="{y + 14}">{escape(title)}</text>']
     parts.append(f'<path class="grid" d="M{left} {y + 24} V{bottom} H{left + across}"/>')
     for value, at in ((min(known), bottom), (max(known), bottom - (high - 66))):
-        parts.append(f'<text class="end note" x="{left - 5}" y="{at + 4:.1f}">{value:.2f} s</text>')
+        parts.append(f'<text class="end note" x="{left - 5}" y="{at + 4:.1f}">{value:.3g} s</text>')
     for index, size in ((0, sizes[0]), (len(sizes) - 1, sizes[-1])):
         anchor = ' class="end note"' if index else ' class="note"'
-        parts.append(f'<text{anchor} x="{left + across * bool(index)}" y="{bottom + 16}">{size}</text>')
+        parts.append(f'<text{anchor} x="{left + across * bool(index)}" y="{bottom + 16}">{size:,}</text>')
     for tool, style in ((PEER, "line-peer"), (OURS, "line-ours")):
         points = [place(index, value) for index, value in enumerate(seconds[tool]) if value]
         parts.append(f'<path class="{style}" d="M{" L".join(points)}"/>' if points else "")
