@@ -23,6 +23,8 @@ if find_spec("trimaran") is None:  # `./run` installs the wheel; a plain pytest 
 
 DAEMONS = ("e2e/test_caches_buildkit.py", "e2e/test_load.py")
 """They start Docker daemons, of which two that start at once can be in each other's way."""
+LONG = ("e2e/test_other_kernels.py", "e2e/test_debian.py")
+"""Few tests of more than a minute: begun last, one process would wait for the other."""
 ALLOW_SKIP = "TRIMARAN_ALLOW_SKIP"
 CASES = Path(os.environ.get("TRIMARAN_CASES") or TESTS.parents[1] / "shared" / "cases")
 
@@ -53,13 +55,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not CASES.exists():
         config.hook.pytest_deselected(items=[item for item in items if _has_no_case(item)])
         items[:] = [item for item in items if not _has_no_case(item)]
-    items.sort(key=lambda item: "e2e" in item.path.parts)
+    items.sort(key=_turn)
+
+
+def _turn(item: pytest.Item) -> int:
+    """Long files first, then the other end-to-end tests, and last what any process can take one by one."""
+    if item.path.as_posix().endswith(LONG):
+        return 0
+    return 1 if "e2e" in item.path.parts else 2
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Any process takes the next unit test; of the end-to-end tests it takes a file, whose fixtures it makes once."""
     from xdist.scheduler import LoadScopeScheduling
+
+    config.option.loadscopereorder = False  # else by how many tests a file has, not by how long they take
 
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
