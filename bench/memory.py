@@ -17,29 +17,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-STAGES, COPIES = 100, 99
+from bench import workloads
+
+VERTICES = 10_000
 FILES = 200_000
 LAYERS = 20
 NOISE = 64 << 20
 """Bytes of each layer's GiB that do not compress; the rest is a hole, so that the disk is read and written little."""
 
 
-def graph(folder: Path, base: str) -> None:
-    """10,000 vertices in stages of 100, all of which the last one reads."""
-    lines = [f"FROM {base} AS base"]
-    if base != "scratch":
-        lines.append("RUN exit 3")
-    for stage in range(STAGES):
-        lines.append(f"FROM base AS s{stage}" if base != "scratch" else f"FROM scratch AS s{stage}")
-        lines += [f"COPY file /{stage}/{copy}" for copy in range(COPIES)]
-    lines.append("FROM scratch")
-    lines += [f"COPY --from=s{stage} /{stage} /{stage}" for stage in range(STAGES)]
-    (folder / "Dockerfile").write_text("\n".join(lines[0 if base != "scratch" else 1 :]) + "\n")
-    (folder / "file").write_text("one\n")
-
-
 def failing(folder: Path) -> None:
-    graph(folder, "busybox")
+    """All hang on one step, which fails."""
+    workloads.graph(folder, "base", VERTICES, ["FROM busybox AS base", "RUN exit 3"])
 
 
 def files(folder: Path) -> None:
@@ -70,7 +59,7 @@ class Case(NamedTuple):
 
 
 CASES = {
-    "10,000 vertices": Case(lambda folder: graph(folder, "scratch")),
+    "10,000 vertices": Case(lambda folder: workloads.graph(folder, "scratch", VERTICES)),
     "first of 10,000 fails": Case(failing, expected=1),
     "200,000 files": Case(files),
     "20 GiB of layers": Case(layers, output="type=oci,dest=/dev/null"),

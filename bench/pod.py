@@ -18,7 +18,6 @@ import argparse
 import contextlib
 import json
 import shutil
-import statistics
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -170,11 +169,11 @@ def _compared(found: dict[str, Figures], address: str) -> dict[str, Figures]:
 
 
 def _row(name: str, figures: Figures) -> dict[str, Any]:
-    walls = [took.wall for took in figures.took]
+    figure = report.Figure.of(figures.took)
     return {
         "name": name,
-        "seconds": statistics.median(walls) if walls else None,
-        "all": walls,
+        "seconds": figure.median if figure else None,
+        "all": [took.wall for took in figures.took],
         "failed": figures.failed,
         "differs": figures.differs,
     }
@@ -182,16 +181,15 @@ def _row(name: str, figures: Figures) -> dict[str, Any]:
 
 def table(found: dict[str, Figures]) -> str:
     """Medians with the lowest and the highest, and what share of each this program needed."""
-    ours = statistics.median(took.wall for took in found[CONTENDERS[0].name].took)
+    ours = report.Figure.of(found[CONTENDERS[0].name].took)
     lines = ["| tool | seconds | ratio | same image |", "| --- | --- | --- | --- |"]
     for name, figures in found.items():
-        walls = [took.wall for took in figures.took]
-        if not walls:
+        figure = report.Figure.of(figures.took)
+        if figure is None:
             lines.append(f"| {name} | failed: {figures.failed.splitlines()[-1]} | | |")
             continue
-        median = statistics.median(walls)
-        spread = f"{median:.3f} ({min(walls):.3f} to {max(walls):.3f})"
-        lines.append(f"| {name} | {spread} | {ours / median:.2f} | {figures.differs or 'yes'} |")
+        ratio = f"{ours.median / figure.median:.2f}" if ours else ""
+        lines.append(f"| {name} | {figure} | {ratio} | {figures.differs or 'yes'} |")
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from bench.budgets import BUDGETS, MEMORY
 from bench.rounds import Result
+from bench.timing import Took
 
 OURS, PEER = "trimaran", "buildkit"
 
@@ -24,16 +25,17 @@ class Figure(NamedTuple):
     def __str__(self) -> str:
         return f"{self.median:.3f} ({self.low:.3f} to {self.high:.3f})"
 
+    @classmethod
+    def of(cls, timed: Sequence[Took]) -> Figure | None:
+        walls = [took.wall for took in timed]
+        if not walls:
+            return None
+        return cls(statistics.median(walls), min(walls), max(walls), statistics.median(took.cpu for took in timed))
+
 
 def figures(result: Result) -> dict[str, Figure]:
-    found = {}
-    for tool, all_took in result.took.items():
-        timed = [took for took in all_took if not took.peak]
-        walls = [took.wall for took in timed]
-        if walls:
-            cpu = statistics.median(took.cpu for took in timed)
-            found[tool] = Figure(statistics.median(walls), min(walls), max(walls), cpu)
-    return found
+    found = {tool: Figure.of([took for took in all_took if not took.peak]) for tool, all_took in result.took.items()}
+    return {tool: figure for tool, figure in found.items() if figure}
 
 
 def row(result: Result) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,15 +44,19 @@ def _stages(folder: Path, registry: str, size: int) -> None:
 
 
 def _graph(folder: Path, registry: str, size: int) -> None:
-    """Stages of a hundred vertices, side by side, all of which the last stage reads."""
+    graph(folder, f"{registry}/busybox", size)
+
+
+def graph(folder: Path, base: str, size: int, before: Sequence[str] = ()) -> None:
+    """Stages of a hundred vertices on `base`, side by side, all of which the last stage reads; `before` comes first."""
     (folder / "file").write_text("one\n")
-    lines: list[str] = []
+    lines = list(before)
     stages = -(-size // 100)
     copies = size // stages - 1
     for stage in range(stages):
-        lines.append(f"FROM {registry}/busybox AS stage{stage}")
+        lines.append(f"FROM {base} AS stage{stage}")
         lines += [f"COPY file /{stage}/{copy}" for copy in range(copies)]
-    lines.append(f"FROM {registry}/busybox")
+    lines.append(f"FROM {base}")
     lines += [f"COPY --from=stage{stage} /{stage} /{stage}" for stage in range(stages)]
     _dockerfile(folder, lines)
 

@@ -114,6 +114,13 @@ def faulty(base_layout: Path) -> Iterator[FaultyRegistry]:
 
 
 @pytest.fixture
+def remote() -> Iterator[FaultyRegistry]:
+    """One of these with nothing in it: for caches to go to and come from."""
+    with FaultyRegistry() as running:
+        yield running
+
+
+@pytest.fixture
 def context() -> Iterator[Context]:
     """An empty build context that every account may read."""
     with open_folder() as folder:

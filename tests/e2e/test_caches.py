@@ -60,11 +60,6 @@ def unpack(archive: Path, folder: Path) -> None:
             path.write_bytes(file.read())
 
 
-def forget(command: Trimaran) -> None:
-    """A new, empty store."""
-    command.environment["TRIMARAN_ROOT"] = str(command.home / f"store{os.urandom(2).hex()}")
-
-
 def build(command: Trimaran, context: Path | Context, *arguments: str, exit_code: int = 0) -> str:
     words = ("build", "--progress=plain", *arguments, str(os.fspath(context)))
     return command(*words, exit_code=exit_code).stderr
@@ -95,7 +90,7 @@ def test_a_registry_hands_a_cache_on(trimaran: Trimaran, bases: str, app: Contex
     said = build(trimaran, app, f"--cache-to=type=registry,ref={ref},mode={mode},{form}")
     assert len(ran(said)) == 7
     assert "exporting cache to registry" in said
-    forget(trimaran)
+    trimaran.forget()
     said = build(trimaran, app, f"--cache-from={ref}", f"--output=type=local,dest={trimaran.home}/out")
     assert f"importing cache manifest from {ref}" in said
     assert ran(said) == []
@@ -111,7 +106,7 @@ def test_an_ordinary_account_hands_it_on_to_root_and_back(
     ref = f"{bases}/cache-either:v1"
     build(rootless, app, f"--cache-to=type=registry,ref={ref},mode=max")
     assert ran(build(trimaran, app, f"--cache-from={ref}")) == []
-    forget(rootless)
+    rootless.forget()
     assert ran(build(rootless, app, f"--cache-from={ref}", f"--output=type=local,dest={rootless.home}/out")) == []
 
 
@@ -119,11 +114,11 @@ def test_only_what_changed_runs_and_only_what_is_new_is_sent(trimaran: Trimaran,
     ref = f"{bases}/cache-new:v1"
     build(trimaran, app, f"--cache-to=type=registry,ref={ref},mode=max")
     app.write("sub/b.txt", "changed\n")
-    forget(trimaran)
+    trimaran.forget()
     said = build(trimaran, app, f"--cache-from={ref}", f"--cache-to=type=registry,ref={ref},mode=max")
     assert [name for name in ran(said) if "three" not in name] == []
     assert len(ran(said)) == 1
-    forget(trimaran)
+    trimaran.forget()
     assert ran(build(trimaran, app, f"--cache-from={ref}")) == []
 
 
@@ -138,7 +133,7 @@ def test_an_unchanged_cache_is_not_written_again(trimaran: Trimaran, bases: str,
 def test_an_image_carries_its_own_cache(trimaran: Trimaran, bases: str, app: Context) -> None:
     name = f"{bases}/cache-inline:v1"
     build(trimaran, app, "--cache-to=type=inline", "--push", "-t", name)
-    forget(trimaran)
+    trimaran.forget()
     assert ran(build(trimaran, app, f"--cache-from={name}")) == []
 
 
@@ -151,7 +146,7 @@ def test_platforms_share_one_cache(trimaran: Trimaran, bases: str, context: Cont
         trimaran, context, both, f"--cache-to=type=registry,ref={ref}", "--cache-to=type=inline", "--push", "-t", name
     )
     for cache in (ref, name):
-        forget(trimaran)
+        trimaran.forget()
         assert ran(build(trimaran, context, both, f"--cache-from={cache}")) == []
 
 
@@ -163,7 +158,7 @@ def test_a_folder_holds_a_cache_and_reset_clears_it(trimaran: Trimaran, bases: s
     build(trimaran, app, f"--cache-to=type=local,dest={folder},mode=max,tag=second,reset=true")
     after = {path.name for path in (folder / "blobs/sha256").iterdir()}
     assert before - after
-    forget(trimaran)
+    trimaran.forget()
     assert ran(build(trimaran, app, f"--cache-from=type=local,src={folder},tag=second")) == []
     said = build(trimaran, app, "--no-cache", f"--cache-from=type=local,src={folder}")
     assert any("is not used" in line for line in warnings(said))
@@ -185,7 +180,7 @@ def test_a_blob_that_is_gone_is_a_miss_that_says_so(trimaran: Trimaran, bases: s
     own = {layer["digest"].partition(":")[2] for layer in layers if layer["size"] < 10_000}
     for name in own:
         (folder / "blobs/sha256" / name).unlink()
-    forget(trimaran)
+    trimaran.forget()
     said = build(
         trimaran, app, f"--cache-from=type=local,src={folder}", f"--output=type=local,dest={trimaran.home}/out"
     )
@@ -201,7 +196,7 @@ def test_blobs_of_other_bytes_are_a_miss_not_a_result(trimaran: Trimaran, bases:
     for path in (folder / "blobs/sha256").iterdir():
         if path.stat().st_size < 10_000 and path.read_bytes()[:2] == b"\x1f\x8b":
             path.write_bytes(path.read_bytes()[:-1] + b"x")
-    forget(trimaran)
+    trimaran.forget()
     said = build(
         trimaran, app, f"--cache-from=type=local,src={folder}", f"--output=type=local,dest={trimaran.home}/out"
     )
@@ -221,7 +216,7 @@ def test_a_hostile_config_is_one_warning(trimaran: Trimaran, bases: str, app: Co
     manifest["config"] |= put(blobs, config)
     index["manifests"][0] |= put(blobs, json.dumps(manifest).encode())
     (folder / "index.json").write_text(json.dumps(index))
-    forget(trimaran)
+    trimaran.forget()
     said = build(trimaran, app, f"--cache-from=type=local,src={folder}")
     assert len(warnings(said)) == 1
     assert len(ran(said)) == 7

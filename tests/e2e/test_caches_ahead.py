@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 from stage.contexts import Context
@@ -26,13 +25,6 @@ COPY --from=other /etc/passwd /other
 """
 ENDLESS = STEPS + "RUN echo begun && sleep 300 & wait\n"
 LAYERS = {"copied": BIG, "made": 2_500_000, "thrown away": 2_000_000}
-
-
-@pytest.fixture
-def remote() -> Iterator[FaultyRegistry]:
-    """Where the cache goes to."""
-    with FaultyRegistry() as running:
-        yield running
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,17 +33,6 @@ def app(context: Context) -> Context:
     return context.dockerfile(APP)
 
 
-@pytest.fixture
-def remote() -> Iterator[FaultyRegistry]:
-    with FaultyRegistry() as running:
-        yield running
-
-
-def forget(command: Trimaran) -> None:
-    """A new, empty store."""
-    command.environment["TRIMARAN_ROOT"] = str(command.home / f"store{os.urandom(2).hex()}")
-
-
 def build(command: Trimaran, app: Context, *words: str) -> str:
     """Build into the folder `out` of the home; what was said."""
     out = f"--output=type=local,dest={command.home}/out"
@@ -67,7 +55,7 @@ def given(command: Trimaran, app: Context, remote: FaultyRegistry, mode: str) ->
     """A store that has the app from a cache that another store wrote; the cache's name."""
     ref = f"{remote.host}/cache:v1"
     command("build", f"--cache-to=type=registry,ref={ref},mode={mode}", os.fspath(app))
-    forget(command)
+    command.forget()
     build(command, app, "--fail-on-miss", f"--cache-from={ref}")
     return ref
 
@@ -115,7 +103,7 @@ def test_no_cache_and_what_was_pruned_run_again(
     assert trimaran("fsck").stdout.startswith("sound")
     build(trimaran, app, "--no-cache")
     assert set(served(trimaran)) <= {"WORKDIR /app"}, "which, as in BuildKit, the flag does not mean"
-    forget(trimaran)
+    trimaran.forget()
     given(trimaran, app, remote, "max")
     trimaran("prune", "--all", "--force")
     build(trimaran, app)

@@ -33,17 +33,6 @@ def app(context: Context) -> Context:
     return context.dockerfile(APP)
 
 
-@pytest.fixture
-def remote() -> Iterator[FaultyRegistry]:
-    with FaultyRegistry() as running:
-        yield running
-
-
-def forget(command: Trimaran) -> None:
-    """A new, empty store."""
-    command.environment["TRIMARAN_ROOT"] = str(command.home / f"store{os.urandom(2).hex()}")
-
-
 def uploads(remote: FaultyRegistry, since: int) -> list[str]:
     """Digests of the blobs that were sent after the first `since` requests."""
     begun = [each for each in remote.requests[since:] if each.method in ("PUT", "PATCH") and "/uploads/" in each.path]
@@ -87,7 +76,7 @@ def test_only_what_is_needed_is_read(trimaran: Trimaran, bases: str, app: Contex
     ref = f"{remote.host}/cache:v1"
     trimaran("build", f"--cache-to=type=registry,ref={ref},mode=max", os.fspath(app))
     sizes = {digest: len(raw) for (_, digest), raw in remote.blobs.items()}
-    forget(trimaran)
+    trimaran.forget()
     since = len(remote.requests)
     trimaran("build", "--fail-on-miss", "--output=type=cacheonly", f"--cache-from={ref}", os.fspath(app))
     assert downloads(remote, since) == {config_of(manifest(remote))}, "a hit is a promise: no layer is read"
@@ -141,7 +130,7 @@ def test_the_form_is_as_it_was_asked_for(
             assert {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd"}.get(raw[:2], "tar") == each["mediaType"].rpartition(
                 "+" if "+" in each["mediaType"] else "."
             )[2]
-    forget(trimaran)
+    trimaran.forget()
     trimaran("build", "--fail-on-miss", f"--cache-from={ref}", f"--output={trimaran.home}/out", os.fspath(app))
     assert (trimaran.home / "out/upper").read_text() == (app / "a.txt").read_text()
 
@@ -158,10 +147,10 @@ def test_an_untrusted_registry_is_spoken_to_only_when_told(
             "build", f"--cache-to=type=registry,ref={ref},registry.insecure=true,ignore-error=false", os.fspath(app)
         )
         assert remote.manifests
-        forget(trimaran)
+        trimaran.forget()
         said = trimaran("build", "--progress=plain", f"--cache-from=type=registry,ref={ref}", os.fspath(app)).stderr
         assert f"WARN: cache of {ref} is not used" in said
-        forget(trimaran)
+        trimaran.forget()
         insecure = f"--cache-from=type=registry,ref={ref},registry.insecure=true"
         trimaran("build", "--fail-on-miss", insecure, os.fspath(app))
 
@@ -191,7 +180,7 @@ def test_a_bucket_hands_a_cache_on(either: Trimaran, bases: str, app: Context, b
     said = either("build", "--progress=plain", told, os.fspath(app), env=keys).stderr
     assert "exporting cache to Amazon S3" in said
     assert "a secret" not in said
-    forget(either)
+    either.forget()
     flag = f"--cache-from={bucket},name=branch,access_key_id=id,secret_access_key=a secret"
     out = f"--output={either.home}/out"
     either("build", "--fail-on-miss", flag, out, os.fspath(app), env={"AWS_EC2_METADATA_DISABLED": "true"})

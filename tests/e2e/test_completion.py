@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from stage.docker_cli import DockerCli
 from stage.program import Trimaran
-from stage.terminal import session
+from stage.terminal import Session, session
 
-WORK = Path(__file__).parents[2] / ".work"
 LINES = (
     "bu", "build --pl", "build --platform=", "build --platform x", "build --no-c", "build -", "build --", "build ",
     "build x", "build --builder ", "--builder ", "build -f ", "build --target ", "inspect ",
@@ -20,11 +19,6 @@ LINES = (
 )  # fmt: skip
 
 SAME_WORDS = {"build", "prune", "du", "ls", "--platform", "--push", "--load", "--file", "--target", "--builder"}
-
-
-@pytest.fixture(scope="session")
-def docker_cli():
-    return DockerCli.prepare(WORK / "docker")
 
 
 @pytest.fixture
@@ -109,13 +103,18 @@ def test_the_tab_key(shell, trimaran, folder):
     with prompt(start, environment, folder) as terminal:
         terminal.type(f"{prepare}; echo re''ady\n")
         terminal.until("^ready")
-        for typed, wanted in CASES:
-            terminal.text = ""
-            terminal.type(f"{typed}\t")
-            terminal.until(re.escape(wanted))
-            terminal.type("\x15\n")
-        terminal.type("exit\n")
-        terminal.end()
+        press_tab(terminal, CASES)
+
+
+def press_tab(terminal: Session, cases: Iterable[tuple[str, str]]) -> None:
+    """Behind what is typed, one line after the other, and wait for what it becomes; then leave."""
+    for typed, wanted in cases:
+        terminal.text = ""
+        terminal.type(f"{typed}\t")
+        terminal.until(re.escape(wanted))
+        terminal.type("\x15\n")
+    terminal.type("exit\n")
+    terminal.end()
 
 
 def test_fish(trimaran, folder):
@@ -139,19 +138,16 @@ def test_docker_in_bash(docker_cli, trimaran, folder):
     with prompt(["bash", "--norc", "--noprofile"], environment, folder) as terminal:
         terminal.type(". /usr/share/bash-completion/bash_completion; . <(docker completion bash); echo re''ady\n")
         terminal.until("^ready")
-        for typed, wanted in (
-            ("docker buildx bui", "docker buildx build "),
-            ("docker buildx build --platf", "docker buildx build --platform "),
-            ("docker buildx build --progress raw", "docker buildx build --progress rawjson "),
-            ("docker buildx build sou", "docker buildx build source/"),
-            ("docker buildx ba", "docker buildx bake"),
-        ):
-            terminal.text = ""
-            terminal.type(f"{typed}\t")
-            terminal.until(re.escape(wanted))
-            terminal.type("\x15\n")
-        terminal.type("exit\n")
-        terminal.end()
+        press_tab(
+            terminal,
+            (
+                ("docker buildx bui", "docker buildx build "),
+                ("docker buildx build --platf", "docker buildx build --platform "),
+                ("docker buildx build --progress raw", "docker buildx build --progress rawjson "),
+                ("docker buildx build sou", "docker buildx build source/"),
+                ("docker buildx ba", "docker buildx bake"),
+            ),
+        )
 
 
 def test_a_store_that_cannot_be_read_is_no_error(trimaran):

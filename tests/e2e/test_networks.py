@@ -253,11 +253,16 @@ def test_a_proxy_with_a_password_is_used_and_named_nowhere(
 )
 def test_no_proxy_by_name(trimaran: Trimaran, proxy: Proxy, no_proxy: str, direct: bool) -> None:
     """Who is asked for the name tells who goes where: nobody but the proxy knows it."""
-    env = {"HTTPS_PROXY": proxy.url, "NO_PROXY": no_proxy}
-    proxy.answer = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"
-    said = one_error(trimaran("imagetools", "inspect", "registry.test/app", env=env, exit_code=1).stderr)
+    said = refused(trimaran, proxy, no_proxy, "registry.test/app")
     assert ("look up registry.test" in said) is direct
     assert ("refused the tunnel" in said) is not direct
+
+
+def refused(trimaran: Trimaran, proxy: Proxy, no_proxy: str, image: str) -> str:
+    """The one error about an image that is not to be had, behind a proxy that refuses everything."""
+    env = {"HTTPS_PROXY": proxy.url, "NO_PROXY": no_proxy}
+    proxy.answer = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"
+    return one_error(trimaran("imagetools", "inspect", image, env=env, exit_code=1).stderr)
 
 
 @pytest.mark.parametrize(
@@ -272,9 +277,7 @@ def test_no_proxy_by_name(trimaran: Trimaran, proxy: Proxy, no_proxy: str, direc
 )
 def test_no_proxy_by_address(trimaran: Trimaran, proxy: Proxy, no_proxy: str, direct: bool) -> None:
     """An address that no TCP connection can be made to, so that nothing leaves this machine."""
-    env = {"HTTPS_PROXY": proxy.url, "NO_PROXY": no_proxy}
-    proxy.answer = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"
-    said = one_error(trimaran("imagetools", "inspect", "224.0.0.251:5000/app", env=env, exit_code=1).stderr)
+    said = refused(trimaran, proxy, no_proxy, "224.0.0.251:5000/app")
     assert ("unreachable" in said) is direct
     assert ("refused the tunnel" in said) is not direct
 

@@ -51,11 +51,6 @@ def own(command: Trimaran, path: Path) -> None:
     os.chown(path, status.st_uid, status.st_gid)
 
 
-def forget(command: Trimaran) -> None:
-    """A new, empty store."""
-    command.environment["TRIMARAN_ROOT"] = str(command.home / f"store{os.urandom(2).hex()}")
-
-
 def log_in(command: Trimaran, registry: Guarded, password: str = "", exit_code: int = 0) -> str:
     words = ("login", "-u", registry.user, "--password-stdin", registry.address)
     done = command(*words, stdin=(password or registry.password) + "\n", exit_code=exit_code)
@@ -83,7 +78,7 @@ def test_token_registry(either: Trimaran, token_registry: Guarded, app: Context)
     assert (either.docker_config / "config.json").stat().st_mode & 0o777 == 0o600
     name = f"{registry.address}/team/app:1"
     either("build", "-t", name, "--push", ".", cwd=app.folder)
-    forget(either)
+    either.forget()
     app.dockerfile(f"FROM {name}\nCOPY hello /again\n")
     said = either("build", "-D", "-o", either.home / "out", ".", cwd=app.folder).stderr
     assert (either.home / "out" / "again").read_text() == "hello\n"
@@ -108,7 +103,7 @@ def test_anybody_may_pull_what_is_public(trimaran: Trimaran, token_registry: Gua
     trimaran("build", "-t", name, "--push", ".", cwd=app.folder)
     trimaran("logout", registry.address)
     assert registry.address not in (trimaran.docker_config / "config.json").read_text()
-    forget(trimaran)
+    trimaran.forget()
     app.dockerfile(f"FROM {name}\n")
     trimaran("build", "-o", trimaran.home / "out", ".", cwd=app.folder)
     assert (trimaran.home / "out" / "hello").exists()
@@ -219,7 +214,7 @@ def test_connect_proxy(either: Trimaran, hidden_registry: Guarded, proxy: Proxy,
     either("build", "-t", name, "--push", ".", cwd=app.folder)
     assert set(proxy.asked) == {"registry.test:443", "tokens.test:443"}
     proxy.asked.clear()
-    forget(either)
+    either.forget()
     app.dockerfile(f"FROM {name}\n")
     either("build", "-o", either.home / "out", ".", cwd=app.folder)
     assert (either.home / "out" / "hello").exists()

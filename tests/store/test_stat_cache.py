@@ -116,9 +116,9 @@ def test_many_and_odd_numbers(store):
     keys = [StatKey(2**63 + 5, 2**64 - 1 - number, number, OLD, OLD) for number in range(3000)]
     store.stat_cache.remember([(key, Digest.of(b"%d" % key.size)) for key in keys])
     store.database.write_now(lambda _: None)
-    assert store.stat_cache.look_up(keys) == {key: Digest.of(b"%d" % key.size) for key in keys}
+    assert store.stat_cache.look_up({key: key for key in keys}) == {key: Digest.of(b"%d" % key.size) for key in keys}
     others = [StatKey(key.device, key.inode, key.size, key.mtime, key.ctime + 1) for key in keys]
-    assert store.stat_cache.look_up(others) == {}
+    assert store.stat_cache.look_up({key: key for key in others}) == {}
 
 
 def test_a_missing_file_is_not_found(store, context):

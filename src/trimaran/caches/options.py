@@ -12,6 +12,8 @@ import msgspec
 CacheMode = Literal["min", "max"]
 CacheCompression = Literal["gzip", "zstd", "uncompressed"]
 
+TYPES = ("registry", "local", "inline", "s3")
+"""What `type=` may be."""
 DEADLINE = 600
 """Seconds an export may take unless `timeout=` says otherwise."""
 

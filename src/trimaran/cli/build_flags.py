@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from trimaran.builders.checks import ENTITLEMENTS
+from trimaran.caches.options import TYPES
 from trimaran.cli.options import BUILDER, DEBUG, Command, Example, Flag
 
 _NO_ATTESTATIONS = "leave it out, or say --provenance=false --sbom=false: images are built without attestations"
 _NO_CALL = "leave it out to build"
-_CACHES = ("type=registry", "type=local", "type=inline", "type=s3")
+_CACHES = tuple(f"type={kind}" for kind in TYPES)
 
 CONTEXT_MODES = ("exact", "git")
 PROGRESS_MODES = ("auto", "none", "plain", "quiet", "rawjson", "tty")

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from trimaran.caches.options import (
     DEADLINE,
+    TYPES,
     Bucket,
     CacheExport,
     CacheImport,
@@ -22,7 +23,6 @@ from trimaran.cli.units import split_csv
 from trimaran.errors import UsageError
 from trimaran.spelling import unknown
 
-TYPES = ("registry", "local", "inline", "s3")
 _NOT_YET = {"gha": "GitHub's cache service", "azblob": "Azure Blob Storage"}
 _COMPRESSIONS = ("gzip", "zstd", "uncompressed")
 

@@ -45,6 +45,10 @@ class Trimaran:
         program.settings.write_text(settings if mirror else "")
         return program
 
+    def forget(self) -> None:
+        """A new, empty store from here on."""
+        self.environment["TRIMARAN_ROOT"] = str(self.home / f"store{os.urandom(2).hex()}")
+
     def __call__(
         self,
         *arguments: str | os.PathLike[str],
