@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trimaran.digest import Digest
-from trimaran.errors import Location
+from trimaran.errors import Location, TrimaranError
 
 if TYPE_CHECKING:
     from trimaran.misses import Reason
@@ -189,7 +189,16 @@ def vertex(sink: Sink, name: str, *, digest: Digest | None = None) -> Iterator[P
     try:
         yield Progress(sink, own)
     except BaseException as error:
-        words = str(error) or type(error).__name__
-        sink(VertexEvent(digest=own, name=name, started=started, completed=time.time_ns(), error=words))
+        ended = time.time_ns()
+        sink(VertexEvent(digest=own, name=name, started=started, completed=ended, error=error_words(error)))
         raise
     sink(VertexEvent(digest=own, name=name, started=started, completed=time.time_ns()))
+
+
+def error_words(error: BaseException) -> str:
+    """A vertex's `error`; of one that was cancelled, as BuildKit says it (displays go by that)."""
+    from asyncio import CancelledError
+
+    if isinstance(error, CancelledError):
+        return "context canceled"
+    return str(error) if isinstance(error, TrimaranError) else f"{type(error).__name__}: {error}"

@@ -142,11 +142,6 @@ def only(platform: Platform) -> Matcher:
     return Matcher(_compatible(platform.normalize()))
 
 
-def only_strict(platform: Platform) -> Matcher:
-    """Match `platform` alone."""
-    return Matcher((platform,))
-
-
 _host: Platform | None = None
 
 

@@ -411,17 +411,6 @@ def test_triggers_are_placed_at_their_from():
     assert vertices(result)[-1].hints.where.ranges[0].start.line == 2
 
 
-def test_a_missing_source_can_be_explained():
-    from trimaran.dockerfile.ignore import explain_exclusion, read_ignore
-
-    result, _ = build("FROM scratch\nCOPY a /\n", ignore="# c\n*\n!b\n")
-    metadata = dict(result.metadata)
-    file = read_ignore(metadata["dockerignore.data"], metadata["dockerignore.name"].decode())
-    assert file.filename == ".dockerignore"
-    assert explain_exclusion("a", file.lines) == 2
-    assert explain_exclusion("/b/c", file.lines) is None
-
-
 @pytest.mark.parametrize(
     "line",
     [

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from trimaran.dockerfile.globs import Glob
 from trimaran.dockerfile.gotext import duration, parse_duration, quote
-from trimaran.dockerfile.ignore import explain_exclusion, read_ignore
+from trimaran.dockerfile.ignore import read_ignore
 from trimaran.dockerfile.mounts import parse_mount
 from trimaran.dockerfile.parse import parse
 from trimaran.dockerfile.words import Expander
 from trimaran.errors import TrimaranError
-from trimaran.patterns import PatternMatcher
+from trimaran.patterns import PatternMatcher, find_last
 
 from .bridge import build
 
@@ -71,7 +71,7 @@ def test_ignore_files(text, path):
         return
     clean_path = "/".join(part for part in path.split("/") if part not in ("", ".", ".."))
     if clean_path:
-        assert (explain_exclusion(clean_path, file.lines) is not None) == matcher.matches_or_parent(clean_path)
+        assert (find_last(file.patterns, clean_path) is not None) == matcher.matches_or_parent(clean_path)
 
 
 @relaxed

@@ -4,6 +4,7 @@ import pytest
 
 from trimaran import doctor, platforms
 from trimaran.doctor import binfmt
+from trimaran.doctor.remedies import Remedies
 from trimaran.executor import binfmt as registering
 from trimaran.executor import emulation
 from trimaran.executor.emulation import BINFMT_FOLDER
@@ -108,3 +109,13 @@ def test_all_checks_run_on_this_machine():
         "registry config",
         "disk",
     } <= names
+
+
+def test_a_table_of_the_builds_own_is_no_lack():
+    which = registering.emulator(FOREIGN)
+    own = emulation.Handler(which.name, True, "/usr/bin/qemu-static", "CF", 0, which.magic, which.mask)
+    facts = binfmt.Facts(platforms.default().architecture, None, (), (own,))
+    found = {finding.name: finding for finding in binfmt.decide(facts, Remedies(raiser=""))}
+    assert found[f"binfmt linux/{FOREIGN}"].status == "ok"
+    assert "your builds alone" in found[f"binfmt linux/{FOREIGN}"].detail
+    assert {finding.status for finding in found.values()} == {"ok", "warn"}  # of the others there is none

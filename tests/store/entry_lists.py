@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 from hypothesis import strategies as st
 
 from trimaran.digest import Digest
@@ -16,8 +17,8 @@ from trimaran.store.entries import (
     WHITEOUT,
     Entry,
     EntryList,
+    order,
 )
-from trimaran.store.entry_law import links_first
 
 NAMES = ["a", "b", "a.b", "a-b", "ä", "\udcff", "x" * 120, "c\nd", "e f", "…"]
 OWNERS = st.sampled_from([0, 1000, 65534, 2_097_152])
@@ -80,3 +81,18 @@ def entry_lists(draw, *, whiteouts=True, devices=True, opaque=False, links=True,
     moved = {e.path: data[e.path if e.path in data else entries[e.path].target] for e in listed if e.kind == FILE}
     hiding = [f for f in folders if f and opaque and draw(st.integers(0, 3)) == 0]
     return EntryList.of(listed, hiding), moved
+
+
+def links_first(entries):
+    """Make the first name (in tree order) of every hard-linked file the FILE entry and the others links to it."""
+    by_path = {entry.path: entry for entry in entries}
+    names = {}
+    for entry in list(by_path.values()):
+        if entry.kind == HARDLINK:
+            names.setdefault(entry.target, [entry.target]).append(entry.path)
+    for target, group in names.items():
+        file, first = by_path[target], min(group, key=order)
+        for name in group:
+            by_path[name] = msgspec.structs.replace(file, path=name, kind=HARDLINK, target=first, size=0, digest="")
+        by_path[first] = msgspec.structs.replace(file, path=first)
+    return list(by_path.values())

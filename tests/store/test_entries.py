@@ -8,7 +8,6 @@ from hypothesis import given
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, Unsupported
 from trimaran.store.entries import FILE, FOLDER, HARDLINK, SYMLINK, WHITEOUT, Entry, EntryList, order
-from trimaran.store.entry_law import links_first
 
 ONE = Digest.of(b"one")
 
@@ -65,13 +64,6 @@ def test_hard_links_have_the_metadata_of_their_file_and_come_after_it():
         EntryList.of([file("b"), Entry("a", HARDLINK, target="b")])
     with pytest.raises(Corrupt):
         EntryList.of([Entry("a", HARDLINK, target="nothing")])
-    swapped = EntryList.of(links_first([file("b"), Entry("a", HARDLINK, target="b"), Entry("c", HARDLINK, target="b")]))
-    assert [(e.path, e.kind, e.target) for e in swapped] == [
-        ("a", FILE, ""),
-        ("b", HARDLINK, "a"),
-        ("c", HARDLINK, "a"),
-    ]
-    assert swapped.get("a").digest == ONE
 
 
 def test_digest_has_whole_seconds_and_content_digest_no_time():

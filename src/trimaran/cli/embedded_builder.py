@@ -50,16 +50,16 @@ def describe() -> EmbeddedBuilder:
     """Reads settings, handlers and the store's folder; starts and changes nothing."""
     from trimaran import settings
     from trimaran.engine.engine import state_folder
-    from trimaran.executor.emulation import supported_platforms
+    from trimaran.executor import binfmt, emulation
     from trimaran.platforms import default
 
     configuration = settings.load()
     root = state_folder(configuration)
-    found = [str(platform) for platform in supported_platforms(default().architecture)]
+    handlers = binfmt.foreseen(emulation.read_handlers(), os.geteuid())
     return EmbeddedBuilder(
         endpoint=root,
         version=f"trimaran-v{__version__}",
-        platforms=found,
+        platforms=list(emulation.supported_platforms(default().architecture, handlers=handlers)),
         labels=_labels(configuration),
         last_activity=_last_activity(root),
         policies=[_policy(policy) for policy in configuration.worker.gc_policies],

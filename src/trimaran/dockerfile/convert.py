@@ -13,9 +13,6 @@ from trimaran.dockerfile.syntax import check_syntax
 from trimaran.errors import Location, UsageError
 from trimaran.graph.frontend import Bridge, Built, FrontendRequest, FrontendResult
 
-IGNORE_NAME = "dockerignore.name"
-IGNORE_DATA = "dockerignore.data"
-"""Result metadata for whoever has to explain a missing source (`ignore.explain_exclusion`)."""
 NETWORKS = ("", "default", "sandbox", "host", "none")
 CHECK_ARGUMENT = "BUILDKIT_DOCKERFILE_CHECK"
 
@@ -30,13 +27,8 @@ async def convert(request: FrontendRequest, bridge: Bridge) -> FrontendResult:
         return await answer(request, bridge)
     loaded = await load_dockerfile(request, bridge)
     check_syntax(loaded, request.build_args, bridge)
-    graphs, ignore = await stage_graphs(request, loaded, bridge, linter(loaded, request, bridge))
-    metadata = ((IGNORE_NAME, ignore.filename.encode()), (IGNORE_DATA, ignore.source))
-    return FrontendResult(
-        built=tuple(built_of(graph) for graph in graphs),
-        epoch=graphs[0].target.epoch,
-        metadata=metadata if ignore.lines else (),
-    )
+    graphs = await stage_graphs(request, loaded, bridge, linter(loaded, request, bridge))
+    return FrontendResult(built=tuple(built_of(graph) for graph in graphs), epoch=graphs[0].target.epoch)
 
 
 def linter(loaded: Loaded, request: FrontendRequest, bridge: Bridge | None) -> Linter:

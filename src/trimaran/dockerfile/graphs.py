@@ -31,7 +31,7 @@ from trimaran.platforms import Platform
 
 async def stage_graphs(
     request: FrontendRequest, loaded: Loaded, bridge: Bridge, linter: Linter, *, all_stages: bool = False
-) -> tuple[list[StageGraph], IgnoreFile]:
+) -> list[StageGraph]:
     """One graph per platform, all over the same drafts. Syntax is checked before any image is looked up."""
     document = parse(loaded.data, loaded.filename)
     check_flags(document, loaded, request.build_args)
@@ -60,7 +60,7 @@ async def stage_graphs(
         await _check_context(request, shared, graphs, bridge)
     linter.check()
     shared.drafts.finish()
-    return graphs, shared.ignore
+    return graphs
 
 
 async def _ignore(request: FrontendRequest, loaded: Loaded, bridge: Bridge) -> IgnoreFile | None:

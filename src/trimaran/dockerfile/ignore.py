@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from trimaran.dockerfile.lines import BOM, SPACE
-from trimaran.patterns import GlobError, PatternMatcher, clean, find_last
+from trimaran.patterns import GlobError, PatternMatcher, clean
 
 
 class IgnoreLine(msgspec.Struct, frozen=True):
@@ -57,9 +55,3 @@ def check_ignore(file: IgnoreFile) -> None:
             place = Range(Position(line.line), Position(line.line))
             error.where = Location(file.filename, file.source, (place,), language="dockerignore")
             raise
-
-
-def explain_exclusion(path: str, lines: Sequence[IgnoreLine]) -> int | None:
-    """The number of the line that keeps `path` out of the context; None when none does."""
-    index = find_last([line.pattern for line in lines], clean("/" + path)[1:])
-    return None if index is None else lines[index].line

@@ -64,7 +64,7 @@ async def _lint(request: FrontendRequest, loaded: Loaded, bridge: Bridge) -> Fro
 
 
 async def _outline(request: FrontendRequest, loaded: Loaded, bridge: Bridge) -> FrontendResult:
-    graphs, _ = await stage_graphs(request, loaded, bridge, linter(loaded, request, None))
+    graphs = await stage_graphs(request, loaded, bridge, linter(loaded, request, None))
     document = outline_document(graphs[0], loaded.data)
     return _result(json_text(document), outline_text(document))
 
@@ -95,7 +95,7 @@ async def _graph(request: FrontendRequest, loaded: Loaded, bridge: Bridge) -> Fr
     from trimaran.graph.llb import encode_definition
     from trimaran.graph.show import show
 
-    graphs, _ = await stage_graphs(request, loaded, bridge, linter(loaded, request, None))
+    graphs = await stage_graphs(request, loaded, bridge, linter(loaded, request, None))
     built = [built_of(graph) for graph in graphs]
     goals = [(str(one.platform), one.edge) for one in built if one.edge is not None]
     inputs = [

@@ -16,28 +16,35 @@ _NAME = "binfmt"
 
 
 class Facts(msgspec.Struct, frozen=True):
-    """`status` of binfmt_misc, None when it is not mounted; `machine` a Go architecture."""
+    """`status` of binfmt_misc, None when it is not mounted; `machine` a Go architecture.
+
+    `handlers`: the machine's. `foreseen`: those that steps will find, which may be of a table of their own.
+    """
 
     machine: str
     status: str | None
     handlers: tuple[Handler, ...]
+    foreseen: tuple[Handler, ...] = ()
 
 
 def examine(machine: Machine) -> list[Finding]:
     status = machine.read(f"{BINFMT_FOLDER}/status")
+    handlers = emulation.read_handlers(machine.root + BINFMT_FOLDER)
     facts = Facts(
         platforms.default().architecture,
         None if status is None else status.strip(),
-        emulation.read_handlers(machine.root + BINFMT_FOLDER),
+        handlers,
+        binfmt.foreseen(handlers, machine.uid, [machine.root + "/usr/bin"]),
     )
     return decide(facts, machine.remedies)
 
 
 def decide(facts: Facts, remedies: Remedies) -> list[Finding]:
     everything = _install("all", remedies)
-    if facts.status is None:
+    own = facts.foreseen if facts.foreseen != facts.handlers else ()
+    if facts.status is None and not own:
         return [Finding(_NAME, "warn", "binfmt_misc is not mounted: only native platforms can RUN", everything)]
-    if facts.status != "enabled":
+    if facts.status != "enabled" and not own:
         command = f"echo 1 | {remedies.as_root('tee')} {BINFMT_FOLDER}/status"
         return [Finding(_NAME, "fail", "binfmt_misc is switched off", command)]
     findings = []
@@ -48,7 +55,10 @@ def decide(facts: Facts, remedies: Remedies) -> list[Finding]:
         sample = emulation.Program("", each.architecture, emulation.sample_header(each.architecture))
         found = emulation.needed_handler(sample, facts.machine, facts.handlers)
         name = f"{_NAME} linux/{each.architecture}"
-        if isinstance(found, Missing):
+        private = emulation.needed_handler(sample, facts.machine, own)
+        if isinstance(found, Missing) and isinstance(private, Handler):
+            findings.append(Finding(name, "ok", f"{private.interpreter}, registered for each of your builds alone"))
+        elif isinstance(found, Missing):
             findings.append(_missing(name, found, remedies))
         elif found is not None:
             findings.append(Finding(name, "ok", f"{found.name} ({found.interpreter}, flags {found.flags})"))

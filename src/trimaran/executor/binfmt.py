@@ -17,11 +17,14 @@ from trimaran.errors import Denied, NotFound, TrimaranError, Unsupported
 from trimaran.executor import emulation
 from trimaran.executor.emulation import BINFMT_FOLDER, Handler
 from trimaran.linux import kernel, syscalls
+from trimaran.linux.mounts import in_user_namespace
 
 RECORD_FILE = "/var/lib/trimaran/binfmt.json"
 PERSIST_FOLDER = "/etc/binfmt.d"
 _PERSIST_MARK = "# written by trimaran binfmt --persist\n"
 _LONGEST_LINE = 1920  # MAX_REGISTER_LENGTH, fs/binfmt_misc.c
+_OWN_TABLES = (6, 7)
+"""The kernel from which on a user namespace can have a table of its own."""
 
 
 class Emulator(msgspec.Struct, frozen=True):
@@ -127,32 +130,62 @@ def mount(folder: str = BINFMT_FOLDER) -> bool:
     return True
 
 
+def foreseen(handlers: Sequence[Handler], uid: int, folders: Sequence[str] = ("/usr/bin",)) -> tuple[Handler, ...]:
+    """The handlers that steps of user `uid` will find: `handlers`, the machine's, or those of `use_own_table`."""
+    if kernel.release() < _OWN_TABLES or not (uid or in_user_namespace()):
+        return tuple(handlers)
+    if all(is_native(each) or any(_serves(one, each) for one in handlers) for each in EMULATORS):
+        return tuple(handlers)
+    own = [Handler(e.name, True, path, "CF", 0, e.magic, e.mask) for e, path in _plan_own_table(handlers, folders)]
+    return tuple(own) or tuple(handlers)
+
+
 def use_own_table(folders: Sequence[str] = ("/usr/bin",), *, folder: str = BINFMT_FOLDER) -> tuple[str, ...]:
     """In a user namespace of Linux 6.7 or later: a table of our own with every emulator the machine has a QEMU for.
 
-    Needs no root and changes nothing for anybody else; handlers of the machine are registered again in it where they
-    have flag F. The names registered; () where the kernel has no such tables (nothing is changed then).
+    Needs no root and changes nothing outside of the namespace; handlers of the machine are registered again in it, and
+    where one of them could not be, none is. The names registered; () where nothing is changed: the kernel has no such
+    tables, there is one already, or this is the user namespace of the machine.
     """
-    before = emulation.read_handlers(folder)
-    wanted = [(each, find_interpreter(each, folders)) for each in EMULATORS if not is_native(each)]
+    if not in_user_namespace():
+        return ()
+    planned = _plan_own_table(emulation.read_handlers(folder), folders)
+    if not planned:
+        return ()
     try:
         syscalls.mount("binfmt_misc", folder, "binfmt_misc")
     except OSError:
         return ()
     if emulation.read_handlers(folder):
-        syscalls.umount(folder)  # the machine's own table, before 6.7: not ours to change
+        syscalls.umount(folder)  # made before: by another step of this engine, or by who made the namespace
         return ()
     made = []
-    for which, found in wanted:
-        interpreter = next((each.interpreter for each in before if _serves(each, which)), found)
-        if interpreter is None:
-            continue
+    for which, interpreter in planned:
         try:
             _write_once(f"{folder}/register", registration(which, interpreter))
         except (OSError, TrimaranError):
             continue
         made.append(which.name)
     return tuple(made)
+
+
+def _plan_own_table(handlers: Sequence[Handler], folders: Sequence[str]) -> list[tuple[Emulator, str]]:
+    """Each emulator and its QEMU: as the machine has it registered, else as found; [] if one of the machine's is lost.
+
+    The table of a namespace hides the machine's as a whole. Docker's emulators are registered by paths of an image.
+    """
+    planned = []
+    for which in EMULATORS:
+        if is_native(which):
+            continue
+        serving = [each.interpreter for each in handlers if _serves(each, which)]
+        usable = [path for path in serving if os.access(path, os.X_OK) and is_static(path)]
+        interpreter = usable[0] if usable else find_interpreter(which, folders)
+        if interpreter is not None:
+            planned.append((which, interpreter))
+        elif serving:
+            return []
+    return planned
 
 
 def _serves(handler: Handler, which: Emulator) -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 
-from trimaran.errors import TrimaranError
-from trimaran.events import Progress, Sink, VertexEvent
+from trimaran.events import Progress, Sink, VertexEvent, error_words
 from trimaran.graph.vertex import Vertex
 from trimaran.solver.protocols import Result, Step
 
@@ -44,21 +42,13 @@ class Work:
                 started=self._started,
                 completed=time.time_ns(),
                 cached=self.cached and error is None,
-                error=_words(error),
+                error=error_words(error) if error else "",
                 execution=execution,
                 emulated=self._ran if execution == "emulated" else 0,
                 key=self.key,
                 origin=self.origin,
             )
         )
-
-
-def _words(error: BaseException | None) -> str:
-    if error is None:
-        return ""
-    if isinstance(error, asyncio.CancelledError):
-        return "context canceled"
-    return str(error) if isinstance(error, TrimaranError) else f"{type(error).__name__}: {error}"
 
 
 def vertex_event(

@@ -119,7 +119,7 @@ class EntryList:
         """Sort, check and normalise; Corrupt when the list breaks the law, Unsupported for names an image can't hold.
 
         What has no meaning is dropped (a whiteout's and symlink's mode, times of a whiteout); a hard link gets the
-        metadata of its file, which must be listed before it (`links_first` sees to that).
+        metadata of its file, which must be listed before it.
         """
         from trimaran.store.entry_law import checked
 

@@ -36,31 +36,6 @@ def checked(entries: Iterable[Entry], opaque: Iterable[str]) -> tuple[tuple[Entr
     return tuple(result), tuple(hiding)
 
 
-def links_first(entries: Iterable[Entry]) -> list[Entry]:
-    """Make the first name (in tree order) of every hard-linked file the FILE entry and the others links to it.
-
-    Hard links among `entries` may name any FILE entry, whatever the order. A link to nothing is Corrupt.
-    """
-    listed = list(entries)
-    by_path = {entry.path: entry for entry in listed}
-    names: dict[str, list[str]] = {}
-    for entry in listed:
-        if entry.kind == HARDLINK:
-            file = by_path.get(entry.target)
-            if file is None or file.kind != FILE:
-                raise Corrupt(
-                    f"list layer: hard link {entry.path!r} to {entry.target!r}, which is no file of this layer"
-                )
-            names.setdefault(entry.target, [entry.target]).append(entry.path)
-    for target, group in names.items():
-        file = by_path[target]
-        first = min(group, key=order)
-        for name in group:
-            by_path[name] = msgspec.structs.replace(file, path=name, kind=HARDLINK, target=first, size=0, digest="")
-        by_path[first] = msgspec.structs.replace(file, path=first)
-    return list(by_path.values())
-
-
 def _check_path(path: str) -> None:
     if not path:
         return

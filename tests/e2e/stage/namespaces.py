@@ -1,4 +1,4 @@
-"""A mount namespace of a test's own: what is mounted in it is gone with it, and nobody else sees it."""
+"""Namespaces of a test's own: what is mounted in them is gone with them, and nobody else sees it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from stage.watching import until
 
 
 class MountNamespace:
-    """Kept by a process that sleeps; needs root."""
+    """Kept by a process that sleeps; needs root. `users`: with its user namespace."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        enter = f'exec nsenter --mount=/proc/{process.pid}/ns/mnt --wdns="$PWD" -- "$@"'
+    def __init__(self, process: subprocess.Popen[bytes], *, users: bool = False) -> None:
+        which = f"--mount=/proc/{process.pid}/ns/mnt" + f" --user=/proc/{process.pid}/ns/user" * users
+        enter = f'exec nsenter {which} --wdns="$PWD" -- "$@"'
         self._enter = ["sh", "-c", enter, "sh"]
 
     def run(self, *words: str) -> None:
@@ -30,12 +31,27 @@ class MountNamespace:
 
 @contextlib.contextmanager
 def mount_namespace() -> Iterator[MountNamespace]:
-    own = Path("/proc/self/ns/mnt").readlink()
-    words = ["unshare", "--mount", "--propagation", "private", "setpriv", "--pdeathsig", "KILL", "sleep", "600"]
-    process = subprocess.Popen(words)
-    try:
-        until(lambda: Path(f"/proc/{process.pid}/ns/mnt").readlink() != own, "the namespace is made")
+    with _kept("mnt", "--mount", "--propagation", "private") as process:
         yield MountNamespace(process)
+
+
+@contextlib.contextmanager
+def user_namespace(ids: int = 1_000_000) -> Iterator[MountNamespace]:
+    """With a mount namespace; users are as outside, up to `ids`, so that accounts are themselves in it."""
+    with _kept("mnt", "--user", "--mount", "--propagation", "private") as process:
+        for kind in ("uid", "gid"):
+            Path(f"/proc/{process.pid}/{kind}_map").write_text(f"0 0 {ids}")
+        yield MountNamespace(process, users=True)
+
+
+@contextlib.contextmanager
+def _kept(last: str, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in new namespaces, once it is in the `last` of them."""
+    own = Path(f"/proc/self/ns/{last}").readlink()
+    process = subprocess.Popen(["unshare", *words, "setpriv", "--pdeathsig", "KILL", "sleep", "600"])
+    try:
+        until(lambda: Path(f"/proc/{process.pid}/ns/{last}").readlink() != own, "the namespace is made")
+        yield process
     finally:
         process.kill()
         process.wait()
