@@ -13,13 +13,14 @@ from trimaran.caches.chains import ChainLayer, ChainResult, Chains
 from trimaran.caches.config import CacheConfig
 from trimaran.caches.exporting import export_cache
 from trimaran.caches.importing import import_caches
-from trimaran.caches.options import Bucket, S3Export, S3Import
+from trimaran.caches.options import Bucket, S3Export, S3Import, Signing
 from trimaran.caches.sending import Sending
 from trimaran.digest import Digest
 from trimaran.errors import TrimaranError
 from trimaran.oci.blobs import read_all
 from trimaran.oci.descriptor import Descriptor
 from trimaran.registry.client import Registry
+from trimaran.sources.given import KeySource
 from trimaran.store.store import open_store
 
 pytestmark = pytest.mark.filterwarnings("default")  # what other people's packages warn of is theirs
@@ -90,13 +91,17 @@ def results(links):
     return links.results(links.readers(OP, 0, 0, Dependency(), links.sources([ROOT])))
 
 
+KEY = KeySource(variable="KEY")
+KEYS = {KEY: b"0123456789abcdef"}
+
+
 async def export(store, registry, bucket, events, **options):
     descriptor = store.content.put(DATA, "application/vnd.oci.image.layer.v1.tar+gzip")
 
     async def collect(_export):
         return config_of(descriptor)
 
-    sending = Sending(S3Export(bucket=bucket, **options), store, registry, events.append)
+    sending = Sending(S3Export(bucket=bucket, **options), store, registry, events.append, KEYS)
     await export_cache(sending, collect, events.append)
     return descriptor
 
@@ -107,7 +112,7 @@ def test_what_is_exported_is_imported_and_lies_where_buildkit_puts_it(tmp_path, 
     async def run(store):
         async with Registry() as registry:
             descriptor = await export(store, registry, bucket, events, names=("main", "branch"))
-            links = await import_caches([S3Import(bucket=bucket, name="branch")], registry, (), events.append)
+            links = await import_caches([S3Import(bucket=bucket, name="branch")], registry, (), events.append, {})
             (result,) = results(links)
             assert await result.layers[0].source.has(descriptor)
             assert await read_all(result.layers[0].source, result.layers[0].descriptor) == DATA
@@ -151,7 +156,7 @@ def test_other_bytes_under_a_blobs_name_are_refused(tmp_path, bucket):
                 region_name="us-east-1",
             )
             client.put_object(Bucket=bucket.bucket, Key=f"team/blobs/{descriptor.digest}", Body=DATA[:-1] + b"x")
-            links = await import_caches([S3Import(bucket=bucket)], registry, (), lambda _: None)
+            links = await import_caches([S3Import(bucket=bucket)], registry, (), lambda _: None, {})
             (result,) = results(links)
             with pytest.raises(TrimaranError, match="other bytes"):
                 await read_all(result.layers[0].source, descriptor)
@@ -160,13 +165,37 @@ def test_other_bytes_under_a_blobs_name_are_refused(tmp_path, bucket):
         asyncio.run(run(store))
 
 
+def test_a_config_carries_its_signature_under_each_name(tmp_path, bucket):
+    """What was put under another name, or written by who has no key, is no cache; who asks for none sees none."""
+    events = []
+
+    async def read(name, scope="", *, signed=True):
+        async with Registry() as registry:
+            cache = S3Import(bucket=bucket, name=name, signing=Signing(KEY, scope) if signed else None)
+            return bool(await import_caches([cache], registry, (), events.append, KEYS))
+
+    async def run(store):
+        async with Registry() as registry:
+            await export(store, registry, bucket, events, names=("main", "branch"), signing=Signing(KEY))
+            assert [await read("main"), await read("branch"), await read("main", signed=False)] == [True] * 3
+            here = f"s3:{bucket.bucket}/team/manifests/"
+            assert [await read("main", f"{here}main"), await read("main", f"{here}branch")] == [True, False]
+            await export(store, registry, bucket, events, names=("main",))
+            assert [await read("main"), await read("main", signed=False)] == [False, True]
+
+    with open_store(str(tmp_path / "store")) as store:
+        asyncio.run(run(store))
+    told = [event.short.decode() for event in events if hasattr(event, "short")]
+    assert ["not one of this key" in told[0], "it has none" in told[1], len(told)] == [True, True, 2]
+
+
 def test_a_name_or_bucket_that_is_not_there_is_a_warning_and_insisting_an_error(tmp_path, bucket):
     events = []
     missing = Bucket(**{name: getattr(bucket, name) for name in bucket.__struct_fields__} | {"bucket": "no-such"})
 
     async def run(store):
         async with Registry() as registry:
-            assert not await import_caches([S3Import(bucket=bucket, name="none")], registry, (), events.append)
+            assert not await import_caches([S3Import(bucket=bucket, name="none")], registry, (), events.append, {})
             await export(store, registry, missing, events)
             with pytest.raises(TrimaranError, match="bucket does not exist"):
                 await export(store, registry, missing, events, ignore_error=False)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from trimaran.builders.options import BuildOptions, Call
+from trimaran.caches.options import Signing
 from trimaran.cli.build_flags import FLAGS
 from trimaran.cli.build_options import additions, build_options, caches_left_out
 from trimaran.cli.options import parse
@@ -24,6 +25,7 @@ from trimaran.exporters.options import (
     TarOutput,
 )
 from trimaran.graph.ops import HostIP, Ulimit
+from trimaran.sources.given import KeySource
 
 
 @pytest.fixture
@@ -106,6 +108,24 @@ def test_caches_that_are_not_here_are_left_out_where_that_is_wanted() -> None:
     assert caches_left_out(values, {}) == []
     with pytest.raises(UsageError, match="no-such"):
         options("--cache-from=type=no-such", ".", environment=warn)
+
+
+@pytest.mark.usefixtures("context")
+def test_keys_that_sign_caches_are_named_and_not_given(context: Path) -> None:
+    """By file, which the engine finds from anywhere, or by variable."""
+    told = "type=registry,ref=app:cache,sign-key"
+    made = options(f"--cache-from={told}=key", f"--cache-to={told}=env:KEY,sign-scope=ours", ".")
+    assert [each.signing for each in made.cache_from] == [Signing(KeySource(str(context / "key")))]
+    assert [each.signing for each in made.cache_to] == [Signing(KeySource(variable="KEY"), "ours")]
+    for words in ("type=local,src=x", "type=s3,bucket=b"):
+        assert options(f"--cache-from={words},sign-key=env:KEY", ".").cache_from[0].signing is not None
+    for words, message in (
+        ("--cache-to=type=inline,sign-key=key", "sign-key=key: not done"),
+        ("--cache-from=type=registry,ref=app,sign-key=env:", "no variable has that name"),
+        ("--cache-from=type=registry,ref=app,sign-scope=x", "there is no sign-key"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            options(words, ".")
 
 
 @pytest.mark.usefixtures("context")

@@ -83,13 +83,22 @@ def ran(said: str, least: int = STEPS) -> list[str]:
 
 @pytest.mark.root
 @pytest.mark.parametrize(
-    "options", ["mode=max", "mode=min", "mode=max,image-manifest=false", "mode=max,compression=zstd"]
+    "options",
+    [
+        "mode=max",
+        "mode=min",
+        "mode=max,image-manifest=false",
+        "mode=max,compression=zstd",
+        "mode=max,sign-key=env:KEY",
+        "mode=max,image-manifest=false,oci-mediatypes=false,sign-key=env:KEY",
+    ],
 )
 def test_buildkit_hits_what_we_cached(
     trimaran: Trimaran, registry: str, buildx: Callable[..., str], context: Path, options: str
 ) -> None:
-    ref = f"{registry}/ours:{options.replace('=', '-').replace(',', '-')}"
-    trimaran("build", NO_NETWORK, f"--cache-to=type=registry,ref={ref},{options}", str(context))
+    ref = f"{registry}/ours:{re.sub('[=,:]', '-', options)}"
+    key = {"KEY": "a key of trusted jobs"}
+    trimaran("build", NO_NETWORK, f"--cache-to=type=registry,ref={ref},{options}", str(context), env=key)
     assert ran(buildx(f"--cache-from=type=registry,ref={ref}", str(context))) == []
 
 

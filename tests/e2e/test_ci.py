@@ -159,6 +159,24 @@ def test_gitlab(place, app, basic_registry):
     config_of(basic_registry, "group/app:0123abcd")
 
 
+def test_gitlab_with_a_signed_cache(place, app, basic_registry):
+    """A job without the key builds and leaves the cache alone; the third, with it, hits what the first one wrote."""
+    app.dockerfile(WITH_RUN)
+    job = document(PAGE, ".gitlab-ci.yml with a signed cache")["build-image"]
+    given = gitlab(basic_registry)
+    variables = {
+        name: value.replace("$CI_REGISTRY_IMAGE", given["CI_REGISTRY_IMAGE"])
+        for name, value in job["variables"].items()
+    }
+    key = {"CACHE_KEY": "0123456789abcdef" * 4}
+    for more, cached in ((key, False), ({}, False), (key, True)):
+        said = in_container(place(), script(job["script"]), {**given, **variables, **more}).stderr
+        assert (" CACHED" in said) == cached
+        for words in ("is not used", "is not exported to"):
+            assert any(words in line and "no key in $CACHE_KEY" in line for line in said.splitlines()) == (not more)
+    config_of(basic_registry, "group/app:0123abcd")
+
+
 def test_gitlab_with_credentials_of_the_project(place, basic_registry):
     job = document(PAGE, ".gitlab-ci.yml with DOCKER_AUTH_CONFIG")["build-image"]
     environment = {**gitlab(basic_registry), "DOCKER_AUTH_CONFIG": credentials(basic_registry)}

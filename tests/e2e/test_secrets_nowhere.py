@@ -191,6 +191,30 @@ def test_keys_of_a_cache_are_nowhere(trimaran: Trimaran, bases: str, context: Co
     assert places_with(trimaran.home, "us-east-1-is-told"), "the search finds what is there"
 
 
+SIGN_KEY = "signs-caches-of-trusted-jobs-3141592653"
+
+
+def test_a_key_that_signs_is_nowhere(trimaran: Trimaran, bases: str, context: Context) -> None:
+    """Neither in what is told and kept, nor in the cache; not where it fits and not where it does not."""
+    folder, key = trimaran.home / "cache", context.folder.parent / "key"
+    key.write_text(SIGN_KEY)
+    key.chmod(0o600)
+    context.dockerfile("FROM alpine\nRUN echo us-east-1-is-told; env; ls -A /run\n")
+    said = ""
+    for number, source in enumerate((key, "env:CACHE_KEY", "env:OTHER")):
+        trimaran.environment["TRIMARAN_ROOT"] = str(trimaran.home / f"store-{number}")
+        told = [f"--cache-from=type=local,src={folder}", f"--cache-to=type=local,dest={folder},mode=max"]
+        words = ("-D", *(f"{each},sign-key={source}" for each in told), "--metadata-file", "told.json", ".")
+        given = {"CACHE_KEY": SIGN_KEY, "OTHER": SIGN_KEY[::-1]}
+        done = trimaran("build", "--progress=plain", *words, cwd=context.folder, env=given)
+        said += f"{done.stdout}{done.stderr}{trimaran('logs').stdout}"
+    assert "is not used: check its signature" in said, "this test is void when no signature was checked"
+    assert SIGN_KEY not in said
+    assert SIGN_KEY[::-1] not in said
+    assert places_with(trimaran.home, SIGN_KEY, SIGN_KEY[::-1]) == []
+    assert places_with(trimaran.home, "us-east-1-is-told"), "the search finds what is there"
+
+
 def _with_keys(command: Trimaran, context: Context, endpoint: str, bucket: str) -> str:
     """All that is said of a build on a new store with a cache in that bucket."""
     command.environment["TRIMARAN_ROOT"] = str(command.home / f"store-{os.urandom(2).hex()}")

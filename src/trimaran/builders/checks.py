@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trimaran.caches.options import CacheExport, CacheImport, signings_of
 from trimaran.errors import UsageError
 from trimaran.spelling import unknown
 
@@ -55,6 +56,16 @@ def check_entitlement(text: str) -> str:
         raise UsageError(f"--allow {text}: not done by the embedded builder", hint="leave it out: steps get no devices")
     message, hint = unknown("entitlement", text, ENTITLEMENTS)
     raise UsageError(message, hint=hint)
+
+
+def check_signing(imports: Sequence[CacheImport], exports: Sequence[CacheExport]) -> None:
+    """A signature says of every record that a trusted job made it: not of what was read from where anybody writes."""
+    unsigned = [each for each in imports if each.signing is None]
+    if unsigned and signings_of((), exports):
+        raise UsageError(
+            "sign a cache: one that is read has no sign-key, so whatever somebody put there would be signed, too",
+            hint="add sign-key=… to every --cache-from, or leave that one out",
+        )
 
 
 def check_no_cache(*, everything: bool, stages: Sequence[str]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from trimaran.builders.checks import check_signing
 from trimaran.builders.context import BuildInputs, build_inputs
 from trimaran.builders.options import AgentSource, BuildOptions, BuildResult
 from trimaran.builders.result import build_result
@@ -31,6 +32,7 @@ async def build(
     secrets: Mapping[str, bytes] | None = None,
 ) -> BuildResult:
     """One build on the embedded engine; `secrets` are those whose bytes are at hand, by id."""
+    check_signing(options.cache_from, options.cache_to)
     lock = _lock(options)
     async with build_inputs(options, environment, lock) as inputs:
         request = build_request(options, inputs, default(), environment)

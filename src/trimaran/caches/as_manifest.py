@@ -5,11 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import msgspec
+
 from trimaran.caches import config as configs
 from trimaran.caches.config import CacheConfig, CacheLayer
-from trimaran.caches.importing import DIFF_ID
 from trimaran.caches.options import ManifestOptions
 from trimaran.caches.sending import Sending
+from trimaran.caches.signing import ANNOTATION, DIFF_ID, Signer
 from trimaran.events import Progress
 from trimaran.oci import index as indexes
 from trimaran.oci import manifest as manifests
@@ -28,8 +30,11 @@ CREATED = "buildkit/createdat"
 class ManifestTarget(ABC):
     """See `sending.Target`. A killed export leaves the name as it was."""
 
-    def __init__(self, options: ManifestOptions, blobs: Blobs, store: Store, registry: Registry) -> None:
+    def __init__(
+        self, options: ManifestOptions, blobs: Blobs, store: Store, registry: Registry, signer: Signer | None
+    ) -> None:
         self._options = options
+        self._signer = signer
         self._blobs = blobs
         self._store = store
         self._registry = registry
@@ -50,7 +55,8 @@ class ManifestTarget(ABC):
         raw = configs.encode(bare)
         described = Descriptor.of(raw, configs.MEDIA_TYPE)
         layers = [_described(layer, docker=not self._options.oci_media_types) for layer in config.layers]
-        manifest, document = _manifest(self._options, described, layers)
+        named = described if self._signer is None else _signed(described, self._signer, layers)
+        manifest, document = _manifest(self._options, named, layers)
         if await self.is_named(manifest):
             return manifest
         await sending.send_all(layers, progress)
@@ -70,6 +76,11 @@ def _described(layer: CacheLayer, *, docker: bool) -> Descriptor:
         size=layer.size,
         annotations=((CREATED, layer.created), (DIFF_ID, layer.diff_id)),
     )
+
+
+def _signed(config: Descriptor, signer: Signer, layers: Sequence[Descriptor]) -> Descriptor:
+    signature = signer.sign(config.digest, layers)
+    return msgspec.structs.replace(config, annotations=((ANNOTATION, signature),))
 
 
 def _manifest(options: ManifestOptions, config: Descriptor, layers: Sequence[Descriptor]) -> tuple[Descriptor, bytes]:

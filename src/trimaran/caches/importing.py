@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,8 +12,9 @@ from trimaran import aio
 from trimaran.caches import config as configs
 from trimaran.caches.links import Links, RemoteLayer
 from trimaran.caches.options import CacheImport, LocalImport, RegistryImport
+from trimaran.caches.signing import ANNOTATION, DIFF_ID, Signer
 from trimaran.digest import Digest
-from trimaran.errors import Corrupt, NotFound, TrimaranError
+from trimaran.errors import Corrupt, Denied, NotFound, TrimaranError
 from trimaran.events import Sink, WarningEvent, vertex
 from trimaran.oci import documents, media_types
 from trimaran.oci import index as indexes
@@ -23,27 +24,37 @@ from trimaran.oci.index import Index
 from trimaran.oci.manifest import Manifest
 from trimaran.platforms import Platform
 from trimaran.registry.client import Registry
+from trimaran.sources.given import KeySource
 
-DIFF_ID = "containerd.io/uncompressed"
-"""The annotation of a cache's layer that says what its content is."""
 INLINE = "moby.buildkit.cache.v0"
 """The key of an image config under which its inline cache is."""
 
 
 class FoundCache(msgspec.Struct, frozen=True):
-    """A cache's manifest as it was found, and where its blobs are; `repository` is remembered for layers of it."""
+    """A cache's manifest as it was found, and where its blobs are; `repository` is remembered for layers of it.
+
+    `signer`: who has to have signed it.
+    """
 
     document: Manifest | Index
     blobs: Blobs
     repository: str = ""
+    signer: Signer | None = None
 
 
 async def import_caches(
-    imports: Sequence[CacheImport], registry: Registry, platforms: Sequence[Platform], sink: Sink
+    imports: Sequence[CacheImport],
+    registry: Registry,
+    platforms: Sequence[Platform],
+    sink: Sink,
+    keys: Mapping[KeySource, bytes],
 ) -> Links:
-    """All caches in one graph, in the order given. One that cannot be read is a warning: the build goes on without."""
+    """All caches in one graph, in the order given. One that cannot be read is a warning: the build goes on without.
+
+    So is one that is not signed as it should be, by one of `keys`.
+    """
     links = Links()
-    found = await aio.all_of([_read(each, registry, platforms, sink) for each in imports])
+    found = await aio.all_of([_read(each, registry, platforms, sink, keys) for each in imports])
     for configs_of_one, each in zip(found, imports, strict=True):
         for config, layers in configs_of_one:
             links.add(config, layers, name_of(each))
@@ -62,7 +73,13 @@ def name_of(cache: CacheImport) -> str:
 _Read = list[tuple[configs.CacheConfig, list[RemoteLayer | None]]]
 
 
-async def _read(cache: CacheImport, registry: Registry, platforms: Sequence[Platform], sink: Sink) -> _Read:
+async def _read(
+    cache: CacheImport,
+    registry: Registry,
+    platforms: Sequence[Platform],
+    sink: Sink,
+    keys: Mapping[KeySource, bytes],
+) -> _Read:
     name = f"importing cache manifest from {name_of(cache)}"
     own = Digest.of(name.encode())
     try:
@@ -70,14 +87,14 @@ async def _read(cache: CacheImport, registry: Registry, platforms: Sequence[Plat
             if isinstance(cache, RegistryImport):
                 from trimaran.caches.registry import find
 
-                return await read_cache(await find(cache, registry), platforms)
+                return await read_cache(await find(cache, registry, keys), platforms)
             if isinstance(cache, LocalImport):
                 from trimaran.caches.local import find_local
 
-                return await read_cache(await find_local(cache), platforms)
+                return await read_cache(await find_local(cache, keys), platforms)
             from trimaran.caches.s3 import read_bucket
 
-            return [await read_bucket(cache)]
+            return [await read_bucket(cache, keys)]
     except TrimaranError as error:
         words = f"cache of {name_of(cache)} is not used: {error}"
         sink(WarningEvent(vertex=own, short=words.encode()))
@@ -116,6 +133,8 @@ async def _manifest(found: FoundCache, child: Descriptor) -> Manifest:
 async def _with_config(
     found: FoundCache, config: Descriptor, layers: Sequence[Descriptor]
 ) -> tuple[configs.CacheConfig, list[RemoteLayer | None]]:
+    if found.signer is not None:  # of what the manifest says of it, which is checked as it is read
+        found.signer.check(config.annotation(ANNOTATION), config.digest, layers)
     parsed = configs.parse(await read_all(found.blobs, config, limit=configs.LIMIT))
     by_digest = {layer.digest: layer for layer in layers}
     return parsed, [_remote(found, by_digest.get(layer.blob), "") for layer in parsed.layers]
@@ -132,6 +151,8 @@ def _remote(found: FoundCache, layer: Descriptor | None, diff_id: str) -> Remote
 
 
 async def _inline(found: FoundCache, images: Sequence[Manifest]) -> _Read:
+    if found.signer is not None:
+        raise Denied("check its signature: what is in an image is not signed", hint="type=registry caches can be")
     read = [await _inline_of(found, image) for image in images]
     kept = [each for each in read if each is not None]
     if not kept:

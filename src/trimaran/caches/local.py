@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from trimaran.caches.as_manifest import ManifestTarget
 from trimaran.caches.importing import FoundCache
 from trimaran.caches.options import LocalExport, LocalImport
+from trimaran.caches.signing import Signer, signer_of
 from trimaran.digest import Digest
 from trimaran.errors import NotFound
 from trimaran.oci import documents
@@ -14,28 +17,37 @@ from trimaran.oci.copy import write_blob
 from trimaran.oci.descriptor import Descriptor
 from trimaran.oci.layout import Layout
 from trimaran.registry.client import Registry
+from trimaran.sources.given import KeySource
 from trimaran.store.store import Store
 
 
-async def find_local(cache: LocalImport) -> FoundCache:
+def signer(cache: LocalImport | LocalExport, keys: Mapping[KeySource, bytes]) -> Signer | None:
+    """For its tag: where the folder lies is not the same in every job."""
+    return signer_of(cache.signing, f"local:{cache.tag}", keys)
+
+
+async def find_local(cache: LocalImport, keys: Mapping[KeySource, bytes]) -> FoundCache:
     """The manifest of the digest, else of the tag."""
+    wanted = signer(cache, keys)
     layout = await Layout.open(cache.src)
     digest = Digest.parse(cache.digest) if cache.digest else None
     descriptor = await layout.find("" if digest else cache.tag, digest)
     raw = await read_all(layout, descriptor, limit=documents.MANIFEST_LIMIT)
-    return FoundCache(indexes.parse_any(raw, descriptor.media_type), layout)
+    return FoundCache(indexes.parse_any(raw, descriptor.media_type), layout, signer=wanted)
 
 
 class LocalTarget(ManifestTarget):
-    def __init__(self, export: LocalExport, layout: Layout, store: Store, registry: Registry) -> None:
-        super().__init__(export, layout, store, registry)
+    def __init__(
+        self, export: LocalExport, layout: Layout, store: Store, registry: Registry, signer: Signer | None
+    ) -> None:
+        super().__init__(export, layout, store, registry, signer)
         self._export = export
         self._layout = layout
 
     @classmethod
-    async def of(cls, export: LocalExport, store: Store, registry: Registry) -> LocalTarget:
+    async def of(cls, export: LocalExport, store: Store, registry: Registry, signer: Signer | None) -> LocalTarget:
         """The folder is made when it is not there."""
-        return cls(export, await Layout.create(export.dest), store, registry)
+        return cls(export, await Layout.create(export.dest), store, registry, signer)
 
     async def is_named(self, manifest: Descriptor) -> bool:
         try:

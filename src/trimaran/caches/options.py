@@ -5,9 +5,12 @@ Law: no text that still needs parsing lives here; csv values, keys and units wer
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+
+from trimaran.sources.given import KeySource
 
 CacheMode = Literal["min", "max"]
 CacheCompression = Literal["gzip", "zstd", "uncompressed"]
@@ -33,11 +36,19 @@ class Bucket(msgspec.Struct, frozen=True, kw_only=True):
     session_token: str = ""
 
 
+class Signing(msgspec.Struct, frozen=True):
+    """By which key a cache is signed, or has to be; `scope` is the name it is for, "" its own."""
+
+    key: KeySource
+    scope: str = ""
+
+
 class RegistryImport(msgspec.Struct, frozen=True, tag=True):
     """`insecure`: spoken to without verified TLS, or without any."""
 
     ref: str
     insecure: bool = False
+    signing: Signing | None = None
 
 
 class LocalImport(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -46,11 +57,13 @@ class LocalImport(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     src: str
     tag: str = "latest"
     digest: str = ""
+    signing: Signing | None = None
 
 
 class S3Import(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     bucket: Bucket
     name: str = "buildkit"
+    signing: Signing | None = None
 
 
 CacheImport = RegistryImport | LocalImport | S3Import
@@ -65,6 +78,7 @@ class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
     force_compression: bool = False
     ignore_error: bool | None = None
     timeout: int = DEADLINE
+    signing: Signing | None = None
 
 
 class ManifestOptions(ExportOptions, frozen=True, kw_only=True):
@@ -98,3 +112,9 @@ class InlineExport(msgspec.Struct, frozen=True, tag=True):
 
 
 CacheExport = RegistryExport | LocalExport | S3Export | InlineExport
+
+
+def signings_of(imports: Sequence[CacheImport], exports: Sequence[CacheExport]) -> list[Signing]:
+    """How each of them is signed that is."""
+    told = [each.signing for each in (*imports, *exports) if not isinstance(each, InlineExport)]
+    return [signing for signing in told if signing is not None]

@@ -7,7 +7,7 @@ would say of each layer; `PREFIX BLOBS_PREFIX DIGEST` a blob. boto3 (the extra `
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from trimaran.caches.config import CacheConfig
 from trimaran.caches.links import RemoteLayer
 from trimaran.caches.options import Bucket, S3Export, S3Import
 from trimaran.caches.sending import Sending
+from trimaran.caches.signing import METADATA, Signer, signer_of
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, Denied, NotFound, Unavailable, Unsupported
 from trimaran.events import Progress
@@ -25,6 +26,7 @@ from trimaran.oci.blobs import CHUNK, Reader, Sink
 from trimaran.oci.copy import copy_blob
 from trimaran.oci.descriptor import Descriptor
 from trimaran.registry.client import Registry
+from trimaran.sources.given import KeySource
 from trimaran.sources.places import place_of
 from trimaran.store.store import Store
 
@@ -35,10 +37,19 @@ _DENIED = frozenset({"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoes
 _MISSING = frozenset({"404", "NoSuchKey", "NoSuchBucket", "NotFound"})
 
 
-async def read_bucket(cache: S3Import) -> tuple[CacheConfig, list[RemoteLayer | None]]:
+def signer(cache: S3Import | S3Export, name: str, keys: Mapping[KeySource, bytes]) -> Signer | None:
+    """For its bucket and the config's key in it."""
+    blobs = BucketBlobs(cache.bucket)
+    return signer_of(cache.signing, f"s3:{cache.bucket.bucket}/{blobs.manifest_key(name)}", keys)
+
+
+async def read_bucket(cache: S3Import, keys: Mapping[KeySource, bytes]) -> tuple[CacheConfig, list[RemoteLayer | None]]:
     """The config of that name, and its layers where they are."""
     blobs = BucketBlobs(cache.bucket)
-    raw = await aio.in_thread(blobs.get, blobs.manifest_key(cache.name))
+    wanted = signer(cache, cache.name, keys)
+    raw, signature = await aio.in_thread(blobs.get, blobs.manifest_key(cache.name))
+    if wanted is not None:
+        wanted.check(signature, Digest.of(raw), ())
     config = configs.parse(raw)
     return config, [_remote(layer, blobs) for layer in config.layers]
 
@@ -54,8 +65,12 @@ def _remote(layer: configs.CacheLayer, blobs: BucketBlobs) -> RemoteLayer | None
 class BucketTarget:
     """See `sending.Target`. The config is written last, under each name."""
 
-    def __init__(self, export: S3Export, store: Store, registry: Registry) -> None:
+    def __init__(
+        self, export: S3Export, store: Store, registry: Registry, signers: Mapping[str, Signer | None]
+    ) -> None:
+        """`signers` by name."""
         self._export = export
+        self._signers = signers
         self._blobs = BucketBlobs(export.bucket)
         self._store = store
         self._registry = registry
@@ -77,8 +92,10 @@ class BucketTarget:
         await sending.send_all(layers, progress, parallel=self._export.upload_parallelism)
         raw = configs.encode(config)
         for name in self._export.names:
+            signer = self._signers[name]
+            signature = "" if signer is None else signer.sign(Digest.of(raw), ())
             with progress.task(f"writing cache manifest {name}", len(raw)) as task:
-                await aio.in_thread(self._blobs.put, self._blobs.manifest_key(name), raw)
+                await aio.in_thread(self._blobs.put, self._blobs.manifest_key(name), raw, signature)
                 task.add(len(raw))
 
 
@@ -124,18 +141,22 @@ class BucketBlobs:
         cancel.check()
         return self._ask("read", key, "get_object", Key=key)["Body"]
 
-    def get(self, cancel: Cancel, key: str) -> bytes:
-        """A small object whole."""
-        body = self._open(cancel, key)
+    def get(self, cancel: Cancel, key: str) -> tuple[bytes, str]:
+        """A small object whole, and its signature, "" without one."""
+        cancel.check()
+        answer = self._ask("read", key, "get_object", Key=key)
+        body = answer["Body"]
         try:
             raw: bytes = body.read(configs.LIMIT + 1)
         finally:
             body.close()
-        return raw
+        return raw, str((answer.get("Metadata") or {}).get(METADATA, ""))
 
-    def put(self, cancel: Cancel, key: str, raw: bytes) -> None:
+    def put(self, cancel: Cancel, key: str, raw: bytes, signature: str) -> None:
+        """With its signature, in one: a reader gets both or neither."""
         cancel.check()
-        self._ask("write", key, "put_object", Key=key, Body=raw)
+        more = {"Metadata": {METADATA: signature}} if signature else {}
+        self._ask("write", key, "put_object", Key=key, Body=raw, **more)
 
     def put_file(self, cancel: Cancel, digest: Digest, path: str) -> None:
         """In parts when it is large; what was begun is taken back when that fails."""

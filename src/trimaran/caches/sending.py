@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from trimaran import aio
@@ -14,6 +14,7 @@ from trimaran.events import Progress, Sink
 from trimaran.oci.copy import PARALLEL
 from trimaran.oci.descriptor import Descriptor
 from trimaran.registry.client import Registry
+from trimaran.sources.given import KeySource
 from trimaran.store.store import Store
 
 Export = RegistryExport | LocalExport | S3Export
@@ -32,10 +33,13 @@ class Target(Protocol):
 
 
 class Sending:
-    """`export` into its target, which is made when it is first needed."""
+    """`export` into its target, which is made when it is first needed; `keys` are those of signed caches."""
 
-    def __init__(self, export: Export, store: Store, registry: Registry, sink: Sink) -> None:
+    def __init__(
+        self, export: Export, store: Store, registry: Registry, sink: Sink, keys: Mapping[KeySource, bytes]
+    ) -> None:
         self.export = export
+        self._keys = keys
         self._store = store
         self._registry = registry
         self._sink = sink
@@ -54,18 +58,20 @@ class Sending:
         return self._made
 
     async def _make(self) -> Target:
-        export = self.export
+        export, keys = self.export, self._keys
         if isinstance(export, S3Export):
-            from trimaran.caches.s3 import BucketTarget
+            from trimaran.caches import s3
 
-            return BucketTarget(export, self._store, self._registry)
+            signers = {name: s3.signer(export, name, keys) for name in export.names}
+            return s3.BucketTarget(export, self._store, self._registry, signers)
         if isinstance(export, RegistryExport):
-            from trimaran.caches.registry import RegistryTarget
+            from trimaran.caches import registry
 
-            return RegistryTarget(export, self._store, self._registry, self._sink)
-        from trimaran.caches.local import LocalTarget
+            signer = registry.signer(export, keys)
+            return registry.RegistryTarget(export, self._store, self._registry, self._sink, signer)
+        from trimaran.caches import local
 
-        return await LocalTarget.of(export, self._store, self._registry)
+        return await local.LocalTarget.of(export, self._store, self._registry, local.signer(export, keys))
 
     async def send(self, blob: Descriptor) -> bool:
         """False when it was there. Who asks for what is being sent waits for that."""

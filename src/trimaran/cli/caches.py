@@ -17,6 +17,7 @@ from trimaran.caches.options import (
     RegistryImport,
     S3Export,
     S3Import,
+    Signing,
 )
 from trimaran.cli.attributes import Attributes
 from trimaran.cli.units import split_csv
@@ -44,16 +45,23 @@ def parse_cache_from(text: str) -> list[CacheImport]:
     cache: CacheImport
     if kind in ("registry", "inline"):  # an inline cache is read from its image
         cache = RegistryImport(
-            _reference(_required(attributes, "cache-from", kind, "ref")), attributes.boolean("registry.insecure")
+            _reference(_required(attributes, "cache-from", kind, "ref")),
+            attributes.boolean("registry.insecure"),
+            _signing(attributes, "cache-from"),
         )
     elif kind == "local":
         cache = LocalImport(
             src=_folder(_required(attributes, "cache-from", kind, "src")),
             tag=attributes.text("tag") or "latest",
             digest=attributes.text("digest"),
+            signing=_signing(attributes, "cache-from"),
         )
     else:
-        cache = S3Import(bucket=_bucket(attributes, "cache-from"), name=attributes.text("name") or "buildkit")
+        cache = S3Import(
+            bucket=_bucket(attributes, "cache-from"),
+            name=attributes.text("name") or "buildkit",
+            signing=_signing(attributes, "cache-from"),
+        )
     attributes.finish(f"type={kind}")
     return [cache]
 
@@ -84,6 +92,7 @@ def parse_cache_to(text: str) -> CacheExport:
                 "read --cache-to type=inline,mode=max: an image has only its own layers",
                 hint="use type=registry for a cache of all steps",
             )
+        attributes.refuse("sign-key", "use type=registry: a cache with a name of its own can be signed")
         cache = InlineExport()
     else:
         names = tuple(name for name in attributes.text("name").split(";") if name) or ("buildkit",)
@@ -162,7 +171,25 @@ def _shared(attributes: Attributes) -> dict[str, Any]:
         "force_compression": attributes.boolean("force-compression"),
         "ignore_error": attributes.maybe("ignore-error"),
         "timeout": timeout or DEADLINE,
+        "signing": _signing(attributes, "cache-to"),
     }
+
+
+def _signing(attributes: Attributes, flag: str) -> Signing | None:
+    """`sign-key=FILE` or `sign-key=env:NAME`: never the key itself, which everybody on the machine would see."""
+    key, scope = attributes.text("sign-key"), attributes.text("sign-scope")
+    if key:
+        kind, _, variable = key.partition(":")
+        if key == "env:" or (kind == "env" and "=" in variable):
+            raise UsageError(f"read --{flag} sign-key={key}: no variable has that name", hint="write env:NAME")
+        from trimaran.sources.given import KeySource
+
+        return Signing(KeySource(variable=variable) if kind == "env" else KeySource(_folder(key)), scope)
+    if scope:
+        raise UsageError(
+            f"read --{flag} sign-scope={scope}: there is no sign-key", hint="add sign-key=FILE or env:NAME"
+        )
+    return None
 
 
 def _bucket(attributes: Attributes, flag: str) -> Bucket:

@@ -78,7 +78,7 @@ async def _run(
     lock = Lock(request.lock)
     resolver = _resolver(request, engine, lock)
     context = _step_context(request, engine, resolver, lock, now, client, limiting)
-    caches = BuildCaches(request, engine, context, tell)
+    caches = BuildCaches(request, engine, context, tell, client.cache_keys)
     solver = _solver(request, engine, context, caches, await caches.shared(), tell)
     bridge = EngineBridge(solver=solver, context=context, resolver=resolver, sink=tell)
     made = await frontends[request.frontend_name](request.frontend, bridge)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -33,17 +33,26 @@ if TYPE_CHECKING:
     from trimaran.oci.descriptor import Descriptor
     from trimaran.solver.protocols import Result, SharedCache
     from trimaran.solver.solver import Solver
+    from trimaran.sources.given import KeySource
     from trimaran.steps.context import StepContext
 
 
 class BuildCaches:
     """The shared caches of one build; nothing is loaded for a build that names none."""
 
-    def __init__(self, request: BuildRequest, engine: Engine, context: StepContext, sink: Sink) -> None:
+    def __init__(
+        self,
+        request: BuildRequest,
+        engine: Engine,
+        context: StepContext,
+        sink: Sink,
+        keys: Mapping[KeySource, bytes],
+    ) -> None:
         self._request = request
         self._engine = engine
         self._context = context
         self._sink = sink
+        self._keys = keys
         self._imported: ImportedCaches | None = None
         self._sendings: list[Sending] = []
         self._ahead: Ahead | None = None
@@ -70,7 +79,7 @@ class BuildCaches:
 
         engine, keys = self._engine, self._context.source_keys
         platforms = self._request.frontend.platforms
-        links = await import_caches(imports, engine.registry, platforms, self._sink)
+        links = await import_caches(imports, engine.registry, platforms, self._sink, self._keys)
         if links:
             self._imported = ImportedCaches(
                 links, engine.store, self._contents(), keys, engine.host, self._warn, self._counts_secrets
@@ -162,7 +171,7 @@ class BuildCaches:
 
         engine = self._engine
         exports = [each for each in self._request.cache_to if not isinstance(each, InlineExport)]
-        self._sendings = [Sending(export, engine.store, engine.registry, self._sink) for export in exports]
+        self._sendings = [Sending(each, engine.store, engine.registry, self._sink, self._keys) for each in exports]
         ahead = self._ahead = Ahead(engine.store.layers, self._sendings, edges)
         if self._running:
             ahead.runs()

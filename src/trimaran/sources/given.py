@@ -12,6 +12,7 @@ import msgspec
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Mapping
 
 ContextMode = Literal["exact", "git"]
 """What of the files of local contexts counts: mode and owner as they are, or as git would check them out."""
@@ -28,6 +29,16 @@ class SecretSource(msgspec.Struct, frozen=True):
     variable: str = ""
     in_key: bool = False
     """A keyed hash of it is in the cache keys of the steps that use it; else it is in no key."""
+
+
+class KeySource(msgspec.Struct, frozen=True):
+    """A key that signs: the content of the file at `path`, else of the environment variable `variable`."""
+
+    path: str = ""
+    variable: str = ""
+
+    def __str__(self) -> str:
+        return self.path or f"${self.variable}"
 
 
 class AgentSource(msgspec.Struct, frozen=True):
@@ -87,14 +98,17 @@ class Nothing:
 class Client:
     """Who asked for the build, as far as its steps may ask back; by default it gives nothing."""
 
-    __slots__ = ("agents", "authorities", "secrets")
+    __slots__ = ("agents", "authorities", "cache_keys", "secrets")
 
     def __init__(
         self,
         secrets: Secrets | None = None,
         agents: Agents | None = None,
         authorities: Authorities | None = None,
+        cache_keys: Mapping[KeySource, bytes] | None = None,
     ) -> None:
+        """`cache_keys`: those of shared caches that are signed, as far as they are here."""
         self.secrets = secrets or Nothing()
         self.agents = agents or Nothing()
         self.authorities = authorities or Authorities()
+        self.cache_keys = cache_keys or {}

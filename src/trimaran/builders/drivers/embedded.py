@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from trimaran import aio, settings
+from trimaran.caches.options import signings_of
 from trimaran.engine.folder import state_folder
 from trimaran.linux import enter as namespaces
 from trimaran.linux.enter import Entered
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from trimaran.exporters.load import DockerDaemon
     from trimaran.graph.frontend import Frontends
     from trimaran.settings import Settings
-    from trimaran.sources.given import Client
+    from trimaran.sources.given import Client, KeySource
 
 _entered: Entered | None = None
 
@@ -80,7 +81,8 @@ async def client_of(
 ) -> AsyncIterator[Client | None]:
     """What the build may ask its client for; None for nothing. UsageError for what is not what it should be."""
     build_ca = (*configuration.worker.build_ca, *request.build_ca)
-    if not request.secrets and not request.agents and not values and not build_ca:
+    signings = signings_of(request.cache_from, request.cache_to)
+    if not (request.secrets or request.agents or values or build_ca or signings):
         yield None
         return
     from trimaran.builders.agents import LocalAgents
@@ -92,6 +94,11 @@ async def client_of(
         from trimaran.builders.authorities import read
 
         authorities = await read(build_ca, environment)
+    keys: Mapping[KeySource, bytes] = {}
+    if signings:
+        from trimaran.builders import cache_keys
+
+        keys = await cache_keys.read([signing.key for signing in signings], environment)
     secrets = LocalSecrets(request.secrets, environment, values)
     async with LocalAgents(request.agents, environment) as agents:
-        yield Client(secrets, agents, authorities)
+        yield Client(secrets, agents, authorities, keys)
