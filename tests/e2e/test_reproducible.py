@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from stage.account import Account
-from stage.contexts import open_folder
+from stage.contexts import Context, open_folder
 from stage.program import Trimaran
 
 from goldens import rewrite
@@ -133,6 +133,24 @@ def test_a_pause_between_two_steps_is_not_seen(trimaran: Trimaran, bases: str, t
         time.sleep(pause)
         found.append(trimaran("build", "-q", "--reproducible", ".", cwd=tmp_path, env=root).stdout)
     assert found[0] == found[1]
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("flags", [(), ("--reproducible",)])
+def test_what_a_store_or_a_cache_gives_is_the_same_too(
+    flags: tuple[str, ...], trimaran: Trimaran, bases: str, context: Context
+) -> None:
+    """Of a build before it that asked for nothing of the kind, and of one that did: times and encoders were others."""
+    fill(context.folder, backwards=False, changed=1_600_000_000, owner=0)
+    same = ("build", "-q", "--reproducible")
+    expected = trimaran(*same, ".", cwd=context.folder).stdout
+    trimaran.forget()
+    cache = trimaran.home / "cache"
+    trimaran("build", *flags, f"--cache-to=type=local,dest={cache},mode=max", ".", cwd=context.folder)
+    assert trimaran(*same, ".", cwd=context.folder).stdout == expected, "from a store"
+    trimaran.forget()
+    imported = trimaran(*same, f"--cache-from=type=local,src={cache}", ".", cwd=context.folder)
+    assert imported.stdout == expected, "from a cache"
 
 
 @pytest.mark.root

@@ -162,3 +162,12 @@ def test_a_list_may_have_the_name_that_its_making_gave_it():
     assert made.may_be(made.digest_of(made=7_000_000_001))
     other = EntryList.of([Entry("a", FOLDER, mtime=7_000_000_001), Entry("a/c", FOLDER, mtime=3)])
     assert not made.may_be(other.digest_of(made=7_000_000_001))
+    assert made.may_be(made.digest_of(made=7_000_000_001, undated=0)), "so older stores call it"
+
+
+def test_what_making_dated_is_not_what_was_to_be_of_1970():
+    """A build that is to be the same anywhere would find the folder that another build of the store dated otherwise."""
+    now = 7_000_000_001
+    assert (
+        EntryList.of([Entry("a", FOLDER, mtime=now)]).digest_of(made=now) != EntryList.of([Entry("a", FOLDER)]).digest
+    )

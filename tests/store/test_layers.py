@@ -181,13 +181,21 @@ def test_remote_layers_stay_remote_until_read(store, run):
     run(main())
 
 
-def test_forcing_recompresses_a_remote_layer_to_the_same_content(store, run):
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_forcing_recompresses_a_remote_layer_to_the_same_content(store, run, unpacked):
+    """Its folder, made a tar again, would not be the tar that it came as."""
     diff_id, descriptor, remote = remote_layer({"a": b"x" * 100_000})
 
     async def main():
         layer = store.layers.register_remote(diff_id, descriptor, remote, "r")
+        if unpacked:
+            await store.layers.folder(layer)
         same = await store.layers.blob(layer, GZIP, force=True)
         assert same.descriptor == descriptor
+        ours = await store.layers.blob(layer, GZIP, ours=True)
+        assert (ours.diff_id, ours.descriptor == descriptor) == (diff_id, False)
+        assert await store.layers.blob(layer, GZIP, ours=True) == ours
+        assert await store.layers.blob(layer, GZIP) == same, "nothing else asks for it"
         other = await store.layers.blob(layer, Compression("uncompressed"), force=True)
         assert other.diff_id == diff_id == other.descriptor.digest
         assert other.descriptor.media_type == "application/vnd.oci.image.layer.v1.tar"

@@ -253,7 +253,8 @@ def _exportables(made: FrontendResult, results: list[Result]) -> list[Exportable
     for built in made.built:
         rootfs = next(remaining) if built.edge is not None else Rootfs(())
         assert isinstance(rootfs, Rootfs)
-        parts.append(Exportable(platform=built.platform, rootfs=rootfs, config=built.config))
+        config, base = built.config, built.base_config
+        parts.append(Exportable(platform=built.platform, rootfs=rootfs, config=config, base_config=base))
     return parts
 
 

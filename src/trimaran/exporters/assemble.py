@@ -5,7 +5,8 @@ The documents go into the store's content; layers that nothing on this machine n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import takewhile
 
 import msgspec
 
@@ -23,15 +24,27 @@ from trimaran.store.layers import LayerBlob, LayerId
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
 
-"""What a step that changed nothing adds: it reaches the history, not the image."""
-
 
 class Exportable(msgspec.Struct, frozen=True, kw_only=True):
-    """One platform's result, ready to be exported: promises of layers, and the frontend's config."""
+    """One platform's result, ready to be exported: promises of layers, and the frontend's config.
+
+    `base_config` is that of the image it was built on, b"" for none.
+    """
 
     platform: Platform
     rootfs: Rootfs
     config: bytes
+    base_config: bytes = b""
+
+    def base(self) -> tuple[LayerId, ...]:
+        """Its layers that are the base's: nobody's but its maker's to change, whatever else an export asks for."""
+        if not self.base_config:
+            return ()
+        from trimaran.oci import image_config
+
+        diff_ids = map(LayerId, image_config.parse(self.base_config).diff_ids)
+        pairs = zip(self.rootfs.layers, diff_ids, strict=False)
+        return tuple(layer for layer, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 class AssembledImage(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,10 +89,11 @@ async def assemble(
 ) -> Assembled:
     """Make and store everything but the layers that may stay elsewhere."""
     compression = _compression(options, progress)
+    bases = {layer for part in parts for layer in part.base()} if options.rewrite_timestamp else set()
     if options.rewrite_timestamp and options.source_date_epoch is not None:
-        parts = await _rewritten(store, parts, options.source_date_epoch, progress)
+        parts = await _rewritten(store, parts, bases, options.source_date_epoch, progress)
     with progress.task("exporting layers"):
-        blobs = await _layer_blobs(store, parts, compression, force=options.compression.force)
+        blobs = await _layer_blobs(store, parts, bases, compression, force=options.compression.force)
     images = [_image(store, part, blobs, options, docker_types=docker_types, progress=progress) for part in parts]
     if not as_index and len(images) == 1:
         return Assembled(root=images[0].manifest, images=tuple(images))
@@ -98,14 +112,17 @@ def _compression(options: ImageOptions, progress: Progress) -> Compression:
     return chosen
 
 
-async def _rewritten(store: Store, parts: Sequence[Exportable], epoch: int, progress: Progress) -> list[Exportable]:
+async def _rewritten(
+    store: Store, parts: Sequence[Exportable], bases: Collection[LayerId], epoch: int, progress: Progress
+) -> list[Exportable]:
     """The same results with no time after `epoch`, but for layers of their bases."""
     from trimaran.store.rewriting import not_later
 
     wanted = list(dict.fromkeys(layer for part in parts for layer in part.rootfs.layers))
     with progress.task(f"rewriting layers with source-date-epoch {epoch} ({_utc(epoch)})"):
-        made = await aio.all_of(not_later(store.layers, layer, epoch) for layer in wanted)
-    by_layer = dict(zip(wanted, made, strict=True))
+        new = [layer for layer in wanted if layer not in bases]
+        made = await aio.all_of(not_later(store.layers, layer, epoch) for layer in new)
+    by_layer = {layer: layer for layer in bases} | dict(zip(new, made, strict=True))
     return [
         msgspec.structs.replace(part, rootfs=Rootfs(tuple(by_layer[layer] for layer in part.rootfs.layers)))
         for part in parts
@@ -119,11 +136,20 @@ def _utc(seconds: int) -> str:
 
 
 async def _layer_blobs(
-    store: Store, parts: Sequence[Exportable], compression: Compression, *, force: bool
+    store: Store,
+    parts: Sequence[Exportable],
+    bases: Collection[LayerId],
+    compression: Compression,
+    *,
+    force: bool,
 ) -> dict[LayerId, LayerBlob]:
-    """Platforms share layers: each is rendered once."""
+    """Platforms share layers: each is rendered once. Where bytes shall be the same everywhere, what a shared cache gave
+    is compressed anew: nobody knows what compressed it."""
     wanted = dict.fromkeys(layer for part in parts for layer in part.rootfs.layers)
-    made = await aio.all_of(store.layers.blob(layer, compression, force=force) for layer in wanted)
+    portable = compression.portable
+    made = await aio.all_of(
+        store.layers.blob(layer, compression, force=force, ours=portable and layer not in bases) for layer in wanted
+    )
     return dict(zip(wanted, made, strict=True))
 
 

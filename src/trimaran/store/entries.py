@@ -144,8 +144,11 @@ class EntryList:
         self._content_digest = self._content_digest or self.digest_of(times=False)
         return self._content_digest
 
-    def digest_of(self, *, times: bool = True, made: int = -1) -> Digest:
-        """With `made` (ns) the time of entries that have just that, since making them dated them, does not count."""
+    def digest_of(self, *, times: bool = True, made: int = -1, undated: int | None = None) -> Digest:
+        """With `made` (ns) the time of entries that have just that, since making them dated them, does not count.
+
+        It is no time then, `undated`, rather than any: a list that says 1970 for the same files is another layer.
+        """
         hasher = sha256(b"\x93")  # an array of three, the last one written in pieces
         hasher.update(_ENCODER.encode("trimaran.layer.1" if times else "trimaran.content.1"))
         hasher.update(_ENCODER.encode([_escape(path) for path in self.opaque]))
@@ -155,7 +158,7 @@ class EntryList:
             for e in self.entries[start : start + _PIECE]:
                 if e.kind == FILE and not e.digest:
                     raise ValueError(f"{e.path!r} has no content digest yet")
-                mtime = e.mtime // NANOSECONDS if times and e.mtime != made else 0
+                mtime = (e.mtime // NANOSECONDS if e.mtime != made else undated) if times else 0
                 rows.append(
                     (
                         e.path,
@@ -179,11 +182,14 @@ class EntryList:
         """Whether a layer of this list may have this name, whatever time its making was at (see `digest_of`).
 
         Making dates what it makes by the moment it began, so the latest times are tried; when there are too many, yes.
+        Layers of older stores have the name in which such a time is 1970.
         """
         if self.digest == name:
             return True
         times = sorted({entry.mtime for entry in self.entries}, reverse=True)
-        return len(times) > _TRIED or any(self.digest_of(made=time) == name for time in times)
+        return len(times) > _TRIED or any(
+            self.digest_of(made=time, undated=undated) == name for time in times for undated in (None, 0)
+        )
 
     def encode(self) -> bytes:
         """Compact bytes for the database: `decode` gives the same list back."""

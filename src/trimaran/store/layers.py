@@ -152,10 +152,6 @@ class Layers:
         """When the layer was first made here: nanoseconds since the epoch, 0 when nobody knows."""
         return self._rows.created(layer)
 
-    def is_foreign(self, layer: LayerId) -> bool:
-        """Whether it came as a blob that somebody else made: a base's layer."""
-        return self._places.foreign_blob(layer) is not None
-
     def is_rendered(self, layer: LayerId) -> bool:
         """Whether the layer's folder holds what its list says and no more (a process's folder has its parents too)."""
         return not layer.startswith("run-")
@@ -211,14 +207,16 @@ class Layers:
         compression: Compression,
         *,
         force: bool = False,
+        ours: bool = False,
         progress: Progress | None = None,
     ) -> LayerBlob:
         """The layer as a blob. Made here when it is no blob yet; a remote or pulled one stays as it is, unread, unless
-        `force` asks for another compression than it has, or two blobs are said to be it. ResultGone; Corrupt when the
-        one that was named last is not."""
+        `force` asks for another compression than it has, `ours` for bytes of our own encoder, or two blobs are said to
+        be it. ResultGone; Corrupt when the one that was named last is not."""
         self._use(layer)
         foreign = self._places.foreign_blob(layer)
-        if foreign is not None and (not force or kind_of(foreign.descriptor.media_type) == compression.kind):
+        fits = foreign is not None and kind_of(foreign.descriptor.media_type) == compression.kind
+        if foreign is not None and not ours and (fits or not force):
             if self._places.is_disputed(layer, foreign):
                 await self._once.run(("try", layer), lambda: self._fetch(layer, progress, as_claimed=True))
             return foreign
@@ -236,14 +234,16 @@ class Layers:
         from trimaran.store.render import fill_digests
 
         key = compression.identity
+        # What came as a blob is that blob's tar, whoever wrote it: its folder, made a tar, would be another layer.
+        came = self._places.blob(layer, PULLED)
         has_files_here = layer in self._places.contexts or self._places.folder(layer) is not None
-        renders = layer == NOTHING or has_files_here
+        renders = layer == NOTHING or (has_files_here and came is None)
         entries = await self.entries(layer) if renders else self._known_list(layer)
         async with self._locked("blob", layer):  # it takes its time, and nobody else need wait for a blob
             known = self._places.blob(layer, key)
             if known is not None:
                 return known
-            other = self._places.blob(layer)
+            other = came or self._places.blob(layer)
             if renders and entries is not None:
                 opener = partial(self.open_file, layer)
                 made, digests = await aio.in_thread(

@@ -1,7 +1,7 @@
 """`rewrite-timestamp`: layers of which nothing is later than a time, as images that shall be the same on any day.
 
-Law: what came from elsewhere stays as it is; a layer without a later time is its own rewriting. The other bytes of a
-layer are never touched.
+Law: a layer without a later time is its own rewriting. The other bytes of a layer are never touched. Whoever asks
+leaves out what stays as it is whatever its times: the layers of a base.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from trimaran.store.layers import LayerId, Layers
 
 async def not_later(layers: Layers, layer: LayerId, epoch: int) -> LayerId:
     """The layer with every mtime after `epoch` (seconds) set to it. ResultGone."""
-    if layers.is_foreign(layer):
-        return layer
     entries = await layers.entries(layer)
     rewritten = entries.not_later(epoch * NANOSECONDS)
     if rewritten is entries:
