@@ -28,7 +28,7 @@ def test_bytes(text: str, size: int) -> None:
     assert parse_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "abc", "-1", "1x", "1ib", ".5m", "1.2.3m", "m", "1mm", "١m"])
+@pytest.mark.parametrize("text", ["", "abc", "-1", "1x", "1ib", ".5m", "1.2.3m", "m", "1mm", "١m", "8192p"])
 def test_bytes_refused(text: str) -> None:
     with pytest.raises(ValueError, match="invalid size"):
         parse_bytes(text)

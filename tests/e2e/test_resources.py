@@ -154,6 +154,8 @@ def test_what_is_no_limit_is_refused(trimaran, context):
         (("--build-resource=colour=red",), "known"),
         (("--build-resource=memory=lots",), "read --build-resource memory=lots: "),
         (("--resource=cpuset-cpus=0;1",), "cpuset-cpus"),
+        (("--resource=cpu-period=5",), "read --resource cpu-period=5: it is microseconds, from 1000 to 1000000"),
+        (("--memory=99999999p",), "out of range"),
         (("--resource=memory-swap=1g",), "memory-swap"),
         (("--cache-limit=-1",), "cache-limit"),
     ):

@@ -12,6 +12,7 @@ from trimaran.builders.options import (
     Annotation,
     BuildContext,
     BuildOptions,
+    Compression,
     HostIP,
     ImageOutput,
     LocalOutput,
@@ -20,7 +21,7 @@ from trimaran.builders.options import (
     TarOutput,
     Ulimit,
 )
-from trimaran.caches.options import InlineExport, LocalImport
+from trimaran.caches.options import InlineExport, LocalExport, LocalImport
 from trimaran.cli.build_flags import COMMAND
 from trimaran.cli.build_options import build_options as options_of_flags
 from trimaran.cli.options import parse
@@ -107,6 +108,13 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"no_cache": True, "no_cache_filter": "a"}, "cannot currently be used together"),
     ({"add_hosts": {"a": "b"}}, "invalid IP address"),
     ({"allow": "network.hsot"}, "entitlement"),
+    ({"resources": Resources(jobs=-1)}, "jobs=-1"),
+    ({"resources": Resources(limits=Limits(memory=64))}, "limits.memory=64: no step can start in 64 bytes"),
+    ({"resources": Resources(build_limits=Limits(memory=1 << 70))}, "build_limits.memory=.*no machine has so much"),
+    ({"resources": Resources(limits=Limits(cpu_period=5))}, "limits.cpu_period=5: it is microseconds, from 1000"),
+    ({"resources": Resources(limits=Limits(cpuset_cpus="../x"))}, "not a list of numbers"),
+    ({"outputs": ImageOutput(compression=Compression("zstd", 23))}, "compression-level=23: zstd has 0 to 22"),
+    ({"cache_to": [InlineExport(), LocalExport(dest="x", level=10)]}, "compression-level=10: gzip has 0 to 9"),
 ]
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from trimaran.caches.options import CacheExport, CacheImport, signings_of
 from trimaran.errors import UsageError
 from trimaran.spelling import unknown
 
+if TYPE_CHECKING:
+    from trimaran.engine.request import Resources
+
 ENTITLEMENTS = ("network.host", "security.insecure", "buildx.local.delete")
+_LEVELS = {"gzip": 9, "zstd": 22}
+"""The highest, which BuildKit's documentation names."""
 
 
 def check_tag(name: str) -> str:
@@ -71,3 +77,26 @@ def check_signing(imports: Sequence[CacheImport], exports: Sequence[CacheExport]
 def check_no_cache(*, everything: bool, stages: Sequence[str]) -> None:
     if everything and stages:
         raise UsageError("--no-cache and --no-cache-filter cannot currently be used together")
+
+
+def check_level(kind: str, level: int | None) -> int | None:
+    """A level of compression of `kind`; what is not compressed has none, and any is passed over, as in BuildKit."""
+    most = _LEVELS.get(kind)
+    if most is None:
+        return None
+    if level is not None and not 0 <= level <= most:
+        raise UsageError(f"compression-level={level}: {kind} has 0 to {most}")
+    return level
+
+
+def check_resources(resources: Resources) -> Resources:
+    """Of a program, whose numbers no flag has read."""
+    for name in ("jobs", "cache_limit"):
+        if getattr(resources, name) < 0:
+            raise UsageError(f"read resources {name}={getattr(resources, name)}: it is not less than 0")
+    for name in ("limits", "build_limits"):
+        limits = getattr(resources, name)
+        if limits is not None and (fault := limits.fault()):
+            value = getattr(limits, fault.field)
+            raise UsageError(f"read resources {name}.{fault.field}={value!r}: {fault.cause}", hint=fault.hint)
+    return resources

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trimaran.builders.checks import check_level
 from trimaran.cli.units import parse_bool, split_csv
 from trimaran.errors import UsageError
 from trimaran.spelling import unknown
-
-_LEVELS = {"gzip": 9, "zstd": 22}
-"""The highest, which BuildKit's documentation names."""
 
 
 class Attributes:
@@ -67,13 +65,12 @@ class Attributes:
         return int(value)
 
     def level(self, kind: str) -> int | None:
-        """`compression-level` of `kind`; what is not compressed has none, and any is passed over, as in BuildKit."""
-        level, most = self.integer("compression-level"), _LEVELS.get(kind)
-        if most is None:
-            return None
-        if level is not None and not 0 <= level <= most:
-            raise UsageError(f"read --{self._flag} compression-level={level}: {kind} has 0 to {most}")
-        return level
+        """`compression-level` of `kind`."""
+        level = self.integer("compression-level")
+        try:
+            return check_level(kind, level)
+        except UsageError as error:
+            raise UsageError(f"read --{self._flag} {error.message}") from None
 
     def choice(self, key: str, allowed: Sequence[str], default: str) -> str:
         value = self.text(key, default)

@@ -18,8 +18,6 @@ _PERIOD = 100_000
 """Microseconds: the kernel's default."""
 KEYS = ("memory", "memory-swap", "cpus", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems")
 """`cpus` is ours, the others are buildx's."""
-_LEAST_MEMORY = 6 << 20
-"""Bytes: the least Docker takes, too. With less a runtime cannot start anything, and `64` was to be `64m`."""
 
 
 class _Given(NamedTuple):
@@ -63,15 +61,20 @@ def _limits(found: dict[str, _Given]) -> Limits | None:
             hint="give --memory too, or -1 for unlimited swap",
         )
     shares = _number(found, "cpu-shares")
-    return Limits(
+    limits = Limits(
         memory=memory,
         memory_swap=None if total is None or total < 0 or memory is None else total - memory,
         cpu_quota=_quota(found["cpus"], period) if "cpus" in found else _number(found, "cpu-quota"),
         cpu_period=period,
         cpu_weight=None if not shares else 1 + (min(max(shares, 2), 262_144) - 2) * 9999 // 262_142,
-        cpuset_cpus=_set(found, "cpuset-cpus"),
-        cpuset_mems=_set(found, "cpuset-mems"),
+        cpuset_cpus=_text(found, "cpuset-cpus"),
+        cpuset_mems=_text(found, "cpuset-mems"),
     )
+    if fault := limits.fault():
+        key = fault.field.replace("_", "-")
+        given = found["cpus" if key == "cpu-quota" and "cpus" in found else key]
+        raise UsageError(f"read {given.said}: {fault.cause}", hint=fault.hint)
+    return limits
 
 
 def _size(found: dict[str, _Given], key: str) -> int | None:
@@ -84,9 +87,6 @@ def _size(found: dict[str, _Given], key: str) -> int | None:
         size = parse_bytes(text)
     except ValueError as error:
         raise UsageError(f"read {said}: {error}", hint="such as 512m or 2g") from None
-    if size < _LEAST_MEMORY:
-        hint = f"{text}m are megabytes" if text.isdigit() and size else "such as 512m or 2g"
-        raise UsageError(f"read {said}: no step can start in {size} bytes, it takes at least 6m", hint=hint)
     return size
 
 
@@ -113,13 +113,5 @@ def _quota(given: _Given, period: int) -> int:
     return int(cpus * period)
 
 
-def _set(found: dict[str, _Given], key: str) -> str:
-    """Numbers and ranges, as the kernel takes them: nothing else reaches its files."""
-    if key not in found:
-        return ""
-    said, text = found[key]
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
-            raise UsageError(f"read {said}: not a list of numbers and ranges", hint="such as 0-3,8")
-    return text
+def _text(found: dict[str, _Given], key: str) -> str:
+    return found[key].text if key in found else ""

@@ -49,7 +49,10 @@ def parse_bytes(text: str) -> int:
     plain = number.replace(".", "", 1)
     if stem not in _BINARY or not fits or not (plain.isascii() and plain.isdigit()) or number[:1] == ".":
         raise ValueError(f"invalid size: '{text}'")
-    return int(float(number) * 1024 ** _BINARY[stem]) if "." in number else int(number) * 1024 ** _BINARY[stem]
+    size = int(float(number) * 1024 ** _BINARY[stem]) if "." in number else int(number) * 1024 ** _BINARY[stem]
+    if size >= 2**63:
+        raise ValueError(f"invalid size: '{text}': value out of range")
+    return size
 
 
 def parse_duration(text: str) -> int:

@@ -23,11 +23,13 @@ from trimaran.builders.options import (
     CacheImport,
     ContextMode,
     HostIP,
+    ImageOptions,
     Output,
     Resources,
     SecretSource,
     Ulimit,
 )
+from trimaran.caches.options import ExportOptions
 from trimaran.errors import UsageError
 from trimaran.graph.state import State
 from trimaran.platforms import Platform
@@ -148,6 +150,13 @@ def _checked(options: BuildOptions) -> BuildOptions:
         msgspec.convert(msgspec.to_builtins(options, builtin_types=(bytes,)), BuildOptions)
     except msgspec.ValidationError as error:
         raise UsageError(f"read build options: {error}") from None
+    checks.check_resources(options.resources)
+    for output in options.outputs:
+        if isinstance(output, ImageOptions):
+            checks.check_level(output.compression.kind, output.compression.level)
+    for export in options.cache_to:
+        if isinstance(export, ExportOptions):
+            checks.check_level(export.compression, export.level)
     checks.check_no_cache(everything=options.no_cache, stages=options.no_cache_filter)
     if options.dockerfile is not None and options.file:
         raise UsageError(f"read Dockerfile: both a text and the file {options.file}", hint="leave one out")

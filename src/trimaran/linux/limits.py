@@ -6,11 +6,31 @@ Pure: they are part of what a build asks for, also where no group can be made.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 
 Row = tuple[str, str, str]
 """Controller, file, value."""
+LEAST_MEMORY = 6 << 20
+"""Bytes: the least Docker takes, too. With less a runtime cannot start anything, and `64` was to be `64m`."""
+_LARGEST = (1 << 63) - 1
+_RANGES = {
+    "memory_swap": (0, _LARGEST, "bytes"),
+    "cpu_quota": (1000, _LARGEST, "microseconds"),
+    "cpu_period": (1000, 1_000_000, "microseconds"),
+    "cpu_weight": (1, 10_000, "a weight"),
+    "pids": (1, _LARGEST, "processes"),
+}
+"""What the kernel takes, in both versions."""
+
+
+class Fault(NamedTuple):
+    """A limit that is none: which field, and why not."""
+
+    field: str
+    cause: str
+    hint: str
 
 
 class Limits(msgspec.Struct, frozen=True):
@@ -28,6 +48,23 @@ class Limits(msgspec.Struct, frozen=True):
     cpuset_cpus: str = ""
     cpuset_mems: str = ""
     pids: int | None = None
+
+    def fault(self) -> Fault | None:
+        """What no kernel takes or no step can live in; processors and nodes that a machine has are for it to say."""
+        if self.memory is not None and self.memory < LEAST_MEMORY:
+            hint = f"{self.memory}m are megabytes" if 0 < self.memory < 1 << 16 else "such as 512m or 2g"
+            return Fault("memory", f"no step can start in {self.memory} bytes, it takes at least 6m", hint)
+        if self.memory is not None and self.memory > _LARGEST:
+            return Fault("memory", "no machine has so much", "such as 512m or 2g")
+        for field, (least, most, unit) in _RANGES.items():
+            value = getattr(self, field)
+            if value is not None and not least <= value <= most:
+                end = f" to {most}" if most != _LARGEST else ""
+                return Fault(field, f"it is {unit}, {'from' if end else 'at least'} {least}{end}", "")
+        for field in ("cpuset_cpus", "cpuset_mems"):
+            if not _is_set(getattr(self, field)):
+                return Fault(field, "not a list of numbers and ranges", "such as 0-3,8")
+        return None
 
     def narrowed(self, outer: Limits) -> Limits:
         """For a group within one of `outer`: cgroup v1 refuses a larger share of the processors than that has."""
@@ -70,3 +107,12 @@ class Limits(msgspec.Struct, frozen=True):
             yield ("cpuset", "cpuset.mems", self.cpuset_mems)
         if self.pids is not None:
             yield ("pids", "pids.max", str(self.pids))
+
+
+def _is_set(text: str) -> bool:
+    """Numbers and ranges, as the kernel takes them: nothing else reaches its files."""
+    for part in text.split(",") if text else ():
+        first, dash, last = part.partition("-")
+        if not (first.isascii() and first.isdigit() and (not dash or (last.isascii() and last.isdigit()))):
+            return False
+    return True
