@@ -5,6 +5,8 @@ T… are the numbers that the project's list of threats has for them.
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -317,6 +319,23 @@ def test_no_network_is_no_network(either: Trimaran, bases: str, context: Context
     assert [line.partition(":")[0].strip() for line in ran.splitlines() if ":" in line] == ["lo"]
     assert "nameserver" not in ran
     assert "lo" in either("run", "out", "cat", "/proc/net/dev").stdout
+
+
+def test_t42_no_abstract_socket_of_the_machine(either: Trimaran, bases: str) -> None:
+    """Not on the machine's network either; as an account of its own, and in a container that is run."""
+    if tuple(int(part) for part in os.uname().release.split(".")[:2]) < (6, 12):
+        pytest.skip("Landlock knows of abstract sockets from Linux 6.12 on")
+    name = f"trimaran-{os.getpid()}"
+    connect = (
+        f'use Socket; socket(S, PF_UNIX, SOCK_STREAM, 0); print connect(S, pack_sockaddr_un("\\0{name}")) ? 1 : $!'
+    )
+    with socket.socket(socket.AF_UNIX) as service:
+        service.bind(f"\0{name}")
+        service.listen()
+        outside = subprocess.run(["perl", "-e", connect], capture_output=True, text=True, check=True)
+        assert outside.stdout == "1"
+        inside = either("run", "--network=host", "debian:12", "perl", "-e", connect)
+        assert inside.stdout == "Operation not permitted"
 
 
 def test_tag_that_moves_is_resolved_once(trimaran: Trimaran, faulty: FaultyRegistry, context: Context) -> None:

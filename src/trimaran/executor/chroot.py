@@ -149,7 +149,7 @@ async def _start(body: bytes, output: Output, stdin: int | None) -> tuple[int, b
     errors_write = _moved(errors_write)
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        pid = process.spawn(
+        pid = process.spawn_step(
             step_init.init_command("chroot"),
             environment={"PATH": "/usr/bin:/bin"},
             descriptors={

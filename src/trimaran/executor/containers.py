@@ -107,7 +107,7 @@ class Containers:
             null = -1 if stdin is not None else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
             source = stdin if stdin is not None else null
             descriptors = {0: source, 1: streams.pipe(1), 2: streams.pipe(2)}
-            pid = process.spawn(argv, environment={"PATH": _PATH}, descriptors=descriptors)
+            pid = process.spawn_step(argv, environment={"PATH": _PATH}, descriptors=descriptors)
             if null >= 0:
                 os.close(null)
             streams.started()
@@ -128,7 +128,7 @@ class Containers:
         loop = asyncio.get_running_loop()
         try:
             streams.watch(os.dup(ours), 1)
-            attachment.pid = process.spawn(
+            attachment.pid = process.spawn_step(
                 argv, environment={"PATH": _PATH}, descriptors={0: theirs, 1: theirs, 2: theirs}
             )
             os.close(theirs)

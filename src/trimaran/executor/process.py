@@ -18,6 +18,7 @@ _CHUNK = 1 << 16
 _DRAIN_SECONDS = 2.0
 _KILL_PAUSE, _KILL_TRIES = 0.02, 100
 
+_apart = False
 _started: set[int] = set()
 _seen_dead: set[int] = set()
 
@@ -100,6 +101,22 @@ def spawn(argv: Sequence[str], *, environment: Mapping[str, str], descriptors: M
     )
     _started.add(pid)
     return pid
+
+
+def spawn_step(argv: Sequence[str], *, environment: Mapping[str, str], descriptors: Mapping[int, int]) -> int:
+    """As `spawn`, for what runs a step: on the machine's network, too, it reaches no abstract socket of the machine.
+
+    Such sockets have no owner, and services that listen on them have taken who reaches them for root (CVE-2020-15257,
+    T42). This process leaves them with its first step, since the kernel shows a step's runtime only what is no freer
+    than it is itself; but not where the session's bus is one, which helpers for credentials ask.
+    """
+    global _apart  # noqa: PLW0603 - a process leaves once
+    if not _apart and "abstract" not in os.environ.get("DBUS_SESSION_BUS_ADDRESS", ""):
+        from trimaran.linux.landlock import leave_abstract_sockets
+
+        leave_abstract_sockets()
+    _apart = True
+    return spawn(argv, environment=environment, descriptors=descriptors)
 
 
 def watch(pid: int) -> asyncio.Future[int]:
