@@ -157,3 +157,36 @@ asyncio.run(main())
     many = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(4)]
     assert [process.wait() for process in many] == [0] * 4
     assert (tmp_path / "count").read_text() == "200"
+
+
+def test_temp_files_with_no_live_file_are_swept_and_those_of_builds_are_not(tmp_path):
+    """By whatever is next: any command that writes, or prune; `du` has counted them."""
+    root = str(tmp_path)
+    with open_store(root) as builder:
+        kept = builder.pins.temporary("blob")
+        os.close(os.open(kept, os.O_CREAT | os.O_WRONLY))
+        for name in ("0123456789abcdef", "0123456789abcdef.0.", "fedcba9876543210"):
+            os.makedirs(f"{root}/temp/{name}/deep")
+        with open(f"{root}/temp/fedcba9876543210/file", "wb") as file:
+            file.write(bytes(300_000))
+        (temporary,) = (each for each in builder.collector.usage(Cancel()) if each.id == "temporary-files")
+        assert temporary.size >= 300_000
+        with open_store(root) as other:
+            other._sweeper.join()  # as long as a command takes; closing ends it
+        assert os.listdir(f"{root}/temp") == [os.path.basename(os.path.dirname(kept))]
+        os.mkdir(f"{root}/temp/fedcba9876543210")
+        builder.collector.sweep(Cancel())
+        assert os.listdir(f"{root}/temp") == [os.path.basename(os.path.dirname(kept))]
+        assert os.path.exists(kept)
+    assert os.listdir(f"{root}/temp") == []
+
+
+def test_lock_files_of_the_dead_are_swept_and_held_ones_are_not(tmp_path):
+    root = str(tmp_path)
+    with open_store(root) as store:
+        for name in ("a", "b"):
+            os.close(os.open(f"{root}/locks/{name}", os.O_CREAT, 0o600))
+        held = try_lock(f"{root}/locks/b")
+        store.collector.sweep(Cancel())
+        assert os.listdir(f"{root}/locks") == ["b"]
+        release(held, f"{root}/locks/b")

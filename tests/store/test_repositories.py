@@ -62,3 +62,13 @@ def test_what_a_killed_removal_left_is_swept(store, run):
     repositories.sweep(Cancel(), store.root)
     assert not os.path.exists(gone)
     assert not repositories.listed(Cancel(), store.root)
+
+
+def test_a_folder_whose_build_was_killed_before_its_note_is_seen_and_goes(store):
+    folder = os.path.join(store.root, "git", "0" * 64)
+    os.makedirs(folder)
+    fill(folder)
+    (record,) = (one for one in store.collector.usage(Cancel()) if one.type == GIT_REPOSITORY)
+    assert record.size >= 100_000
+    assert list(store.collector.prune(Cancel(), PruneOptions()))
+    assert not os.path.exists(folder)

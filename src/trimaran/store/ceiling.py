@@ -33,8 +33,8 @@ _LOOK = 0.2
 _MEASURE, _SHARE = 1.0, 20
 """Others may free what a step takes: so the store is measured all the same, for a twentieth of the time at most."""
 _TRIES = 3
-_LOGS = 10
-"""Logs of builds may have this part of the limit before they have to go for layers."""
+_SHARES = 10
+"""Logs of builds, and what is only remembered, may have this part of the limit each before they go for layers."""
 _BLOCK = 4096
 
 
@@ -109,7 +109,8 @@ class Ceiling:
     def _evict(self, cancel: Cancel, collector: Collector, keep: int) -> int:
         """Bytes freed, 0 when nothing is left to go. A twentieth more than is needed goes, so that few writes evict.
 
-        Logs of finished builds go first where they are more than their share, and last where they are not.
+        Logs of finished builds, and what is only remembered, go first where they are more than their share, and last
+        where they are not.
         """
         from trimaran.store import build_logs
         from trimaran.store.prune import PruneOptions
@@ -118,7 +119,8 @@ class Ceiling:
         options = PruneOptions(all=True, max_used=max(1, keep - self.limit // 20))
         why = Eviction(cause="limit", limit=self.limit)
         return (
-            build_logs.trim(cancel, logs, self.limit // _LOGS)
+            build_logs.trim(cancel, logs, self.limit // _SHARES)
+            or collector.forget(why, over=self.limit // _SHARES)
             or sum(record.size for record in collector.prune(cancel, options, why))
             or build_logs.trim(cancel, logs, 0)
         )

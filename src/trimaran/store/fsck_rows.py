@@ -23,6 +23,7 @@ from trimaran.store.layer_rows import CLAIMED, LayerId
 from trimaran.store.packing import row_sum, unpack
 from trimaran.store.page_rows import read_pages
 from trimaran.store.pages import joined, page_id
+from trimaran.store.records import noted_layers
 from trimaran.store.store import Store
 from trimaran.store.tombstones import bury
 
@@ -170,7 +171,7 @@ def _record_cause(
     if record.account is not None and key_of(record.op, record.inputs) != key:  # older ones have older keys
         return "its key does not follow from what it read"
     promised = {LayerId(layer) for result in record.results for layer in result}
-    if promised != named:
+    if not noted_layers(record) <= named <= promised:  # older versions noted all of them
         return "the layers it promises are not those noted beside it"
     lost = [layer for layer in promised - layers if not is_rendered(layer)]
     if lost:

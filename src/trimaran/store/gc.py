@@ -15,24 +15,24 @@ from contextlib import suppress
 import msgspec
 
 from trimaran.aio import Cancel
-from trimaran.digest import Digest
 from trimaran.solver.protocols import Eviction
-from trimaran.store import cache_mounts, repositories
-from trimaran.store.database import Database, marks
+from trimaran.store import cache_mounts, free_pages, locks, repositories
+from trimaran.store.database import Database, delete_rows, marks
 from trimaran.store.failpoints import reached
 from trimaran.store.last_use import LastUse
 from trimaran.store.locks import guarded
 from trimaran.store.page_rows import sweep_pages
-from trimaran.store.pins import live_pins
+from trimaran.store.pins import live_pins, orphans
 from trimaran.store.prune import PruneOptions, choose
+from trimaran.store.remembered import REMEMBERED, forget, remembered, trim
 from trimaran.store.removal import remove_tree, remove_trees, unlink_all
 from trimaran.store.tombstones import bury_layers
 from trimaran.store.usage import CACHE_MOUNT, GIT_REPOSITORY, UsageRecord, usage
 
 ASKED = Eviction(cause="prune")
 _LOST = Eviction(cause="lost")
-_BATCH = 2000
-"""Layers deleted in one transaction: so long a build that ends waits for us."""
+_BATCH = 20_000
+"""Layers deleted in one transaction: so long a build that ends waits for us, a third of a second."""
 
 
 class Collector:
@@ -60,18 +60,34 @@ class Collector:
         """
         with guarded(os.path.join(self._root, "gc.lock"), exclusive=True):  # a collector that died may have condemned
             self._database.execute("UPDATE layers SET condemned=0 WHERE condemned").result()
+        before = free_pages.size(self._root)
         chosen = self.plan(cancel, options)
         for start in range(0, len(chosen), _BATCH):
             cancel.check()
             some = chosen[start : start + _BATCH]
             yield from self._delete(cancel, some, why)
             yield from self._delete_folders(cancel, some)
+        known = [record for record in chosen if record.id == REMEMBERED]
+        if known:
+            self._database.write_now(lambda connection: forget(connection, why))
         self.sweep(cancel)
+        free_pages.give_back(self._database)
+        shrunk = max(0, before - free_pages.size(self._root))
+        yield from (msgspec.structs.replace(record, size=shrunk) for record in known)
+
+    def forget(self, why: Eviction, *, over: int) -> int:
+        """Drop what is only remembered, when it takes more than `over` bytes; bytes freed."""
+        if remembered(self._database)[0] <= over:
+            return 0
+        before = free_pages.size(self._root)
+        self._database.write_now(lambda connection: forget(connection, why))
+        free_pages.give_back(self._database)
+        return max(0, before - free_pages.size(self._root))
 
     def drop(self, layer: str, why: Eviction) -> None:
         """Forget one layer, whoever has it: it is not what it is said to be. Its files go with the next sweep."""
         with guarded(os.path.join(self._root, "gc.lock"), exclusive=True):
-            self._database.write_now(lambda connection: _delete_layers(connection, [layer], why))
+            self._database.write_now(lambda connection: _lose_layers(connection, [layer], why))
 
     def _free(self) -> int:
         status = os.statvfs(self._root)
@@ -84,12 +100,7 @@ class Collector:
 
     def _delete(self, cancel: Cancel, chosen: list[UsageRecord], why: Eviction) -> Iterator[UsageRecord]:
         chosen = [record for record in chosen if record.type not in (CACHE_MOUNT, GIT_REPOSITORY)]
-        names = [record.id for record in chosen]
-        self._database.write_now(
-            lambda connection: connection.executemany(
-                "UPDATE layers SET condemned=1 WHERE id=?", [(name,) for name in names]
-            )
-        )
+        self._database.write_now(lambda connection: _condemn(connection, [record.id for record in chosen]))
         reached("gc condemned")
         trash: list[str] = []
         with guarded(os.path.join(self._root, "gc.lock"), exclusive=True):
@@ -97,7 +108,7 @@ class Collector:
             freed = self._database.write_now(lambda connection: self._delete_rows(connection, chosen, pins, trash, why))
             reached("gc rows")
             self._delete_blobs()
-        remove_trees(cancel, trash)
+        self._remove_snapshots(cancel, trash)
         reached("gc files")
         yield from freed
 
@@ -128,7 +139,7 @@ class Collector:
         layers = [record.id for record in going]
         for some in _spans(layers):
             rows = connection.execute(f"SELECT number FROM snapshots WHERE layer IN ({marks(some)})", some)  # noqa: S608
-            trash += [os.path.join(self._root, "snapshots", str(number)) for (number,) in rows]
+            trash += [str(number) for (number,) in rows]
         gone = _delete_layers(connection, layers, why, of_images={record.id for record in going if record.shared})
         return [record for record in going if record.id in gone or record.size]
 
@@ -144,12 +155,19 @@ class Collector:
         def job(connection: sqlite3.Connection) -> list[str]:
             rows = connection.execute("SELECT digest FROM blobs WHERE condemned").fetchall()
             gone = [digest for (digest,) in rows if f"blob:{digest}" not in pins]
-            connection.executemany("DELETE FROM blobs WHERE digest=?", [(digest,) for digest in gone])
+            delete_rows(connection, "blobs", "digest", gone)
             connection.execute("UPDATE blobs SET condemned=0 WHERE condemned")
             return gone
 
-        gone = [Digest(name) for name in self._database.write_now(job)]
-        unlink_all([os.path.join(self._root, "blobs", digest.algorithm, digest.hex) for digest in gone])
+        files: dict[str, list[str]] = {}
+        for name in self._database.write_now(job):
+            algorithm, _, file = name.partition(":")
+            files.setdefault(algorithm, []).append(file)
+        for algorithm, names in files.items():
+            unlink_all(os.path.join(self._root, "blobs", algorithm), names)
+
+    def _remove_snapshots(self, cancel: Cancel, names: Sequence[str]) -> None:
+        remove_trees(cancel, os.path.join(self._root, "snapshots"), names)
 
     def sweep(self, cancel: Cancel, why: Eviction = _LOST) -> None:
         """Remove what crashes left: files without rows, rows without files, rows of layers that have no bytes."""
@@ -161,9 +179,13 @@ class Collector:
             trash += self._sweep_snapshots(pins)
             self._database.write_now(lambda connection: _sweep_layers(connection, pins, why))
             self._database.write_now(sweep_pages)
-        remove_trees(cancel, trash)
+            self._database.write_now(lambda connection: trim(connection, why))
+        self._remove_snapshots(cancel, trash)
         cache_mounts.sweep(cancel, self._root)
         repositories.sweep(cancel, self._root)
+        for name in orphans(self._root):
+            remove_tree(cancel, os.path.join(self._root, "temp", name))
+        locks.sweep(os.path.join(self._root, "locks"))
 
     def _sweep_blob_files(self, cancel: Cancel, pins: set[str]) -> None:
         folder = os.path.join(self._root, "blobs")
@@ -196,7 +218,7 @@ class Collector:
             return {str(number) for (number,) in connection.execute("SELECT number FROM snapshots")}
 
         known = self._database.write_now(job)
-        return [os.path.join(folder, name) for name in names if name not in known]
+        return [name for name in names if name not in known]
 
 
 _SPAN = 500
@@ -205,6 +227,11 @@ _SPAN = 500
 
 def _spans(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
     return (tuple(names[start : start + _SPAN]) for start in range(0, len(names), _SPAN))
+
+
+def _condemn(connection: sqlite3.Connection, layers: Sequence[str]) -> None:
+    for some in _spans(layers):
+        connection.execute(f"UPDATE layers SET condemned=1 WHERE id IN ({marks(some)})", some)  # noqa: S608
 
 
 def _pardon(connection: sqlite3.Connection, layers: Sequence[str]) -> None:
@@ -234,10 +261,20 @@ def _delete_layers(
         connection.execute(f"DELETE FROM layer_blobs WHERE layer IN ({marks(some)})", some)  # noqa: S608
         connection.execute(f"DELETE FROM layer_files WHERE layer IN ({marks(some)})", some)  # noqa: S608
     bury_layers(connection, going, why)
+    delete_rows(connection, "layers", "id", going)
     for some in _spans(going):
-        connection.execute(f"DELETE FROM layers WHERE id IN ({marks(some)})", some)  # noqa: S608
         connection.execute(f"DELETE FROM fast.used WHERE kind='layer' AND id IN ({marks(some)})", some)  # noqa: S608
     return set(going)
+
+
+def _lose_layers(connection: sqlite3.Connection, layers: Sequence[str], why: Eviction) -> None:
+    """As `_delete_layers`, from the middle of stacks: what stands on them stays, but nobody is promised it any more."""
+    if not layers:
+        return
+    lost = set(layers)
+    rows = connection.execute("SELECT id, parents FROM layers WHERE parents != ''")
+    bury_layers(connection, [layer for layer, parents in rows if not lost.isdisjoint(parents.split())], why)
+    _delete_layers(connection, layers, why)
 
 
 def _sweep_layers(connection: sqlite3.Connection, pins: set[str], why: Eviction) -> None:
@@ -246,5 +283,5 @@ def _sweep_layers(connection: sqlite3.Connection, pins: set[str], why: Eviction)
         "SELECT id FROM layers WHERE id NOT IN (SELECT layer FROM snapshots)"
         " AND id NOT IN (SELECT layer FROM layer_blobs)"
     ).fetchall()
-    _delete_layers(connection, [layer for (layer,) in rows if f"layer:{layer}" not in pins], why)
+    _lose_layers(connection, [layer for (layer,) in rows if f"layer:{layer}" not in pins], why)
     connection.execute("DELETE FROM origins WHERE digest NOT IN (SELECT digest FROM layer_blobs)")

@@ -56,6 +56,16 @@ def release(fd: int, path: str) -> None:
     os.close(fd)
 
 
+def sweep(folder: str) -> None:
+    """Remove the lock files of processes that died with them. Who wants one of them meanwhile waits that moment."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        with suppress(OSError):
+            fd = try_lock(path, create=False)
+            if fd is not None:
+                release(fd, path)
+
+
 @asynccontextmanager
 async def locked(path: str) -> AsyncIterator[None]:
     """Hold the lock of `path`; waiting is done by the loop and costs no thread."""

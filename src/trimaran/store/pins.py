@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from trimaran.aio import Cancel
@@ -129,9 +129,19 @@ def dead_builds(root: str) -> list[tuple[str, int]]:
     return dead
 
 
-def sweep(cancel: Cancel, root: str, dead: list[tuple[str, int]]) -> None:
-    """Remove the temp folders of `dead_builds` and give their locks back, also when cancelled."""
+def orphans(root: str) -> list[str]:
+    """What lies in `temp` with no live file beside it, by name: nobody's. A build makes its live file first."""
+    temp = os.path.join(root, "temp")
+    there = os.listdir(temp) if os.path.isdir(temp) else []
+    live = set(os.listdir(os.path.join(root, "live"))) if there else set()
+    return [name for name in there if name.partition(".")[0] not in live]
+
+
+def sweep(cancel: Cancel, root: str, dead: list[tuple[str, int]], left: Sequence[str] = ()) -> None:
+    """Remove the temp folders of `dead_builds` and give their locks back, also when cancelled; and the `orphans`."""
     try:
+        for name in left:
+            remove_tree(cancel, os.path.join(root, "temp", name))
         while dead:
             name, fd = dead.pop()
             _end(cancel, root, name, fd)

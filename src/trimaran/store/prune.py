@@ -10,6 +10,7 @@ from heapq import heapify, heappop, heappush
 import msgspec
 
 from trimaran.errors import UsageError
+from trimaran.store.remembered import REMEMBERED
 from trimaran.store.usage import INTERNAL, UsageRecord
 
 
@@ -90,17 +91,21 @@ def choose(
 
 
 def _least_used_first(records: Iterable[UsageRecord]) -> list[UsageRecord]:
-    """By the sum of both ranks, time of last use and count of uses, each from 0 to 1, as BuildKit orders them."""
+    """By the sum of both ranks, time of last use and count of uses, each from 0 to 1, as BuildKit orders them.
+
+    What is only remembered is no record of BuildKit's: it stands behind all of them, and in no rank.
+    """
     found = list(records)
-    by_time = {at: rank for rank, at in enumerate(sorted({_last(record) for record in found}))}
-    by_count = {count: rank for rank, count in enumerate(sorted({record.usage_count for record in found}))}
+    ranked = [record for record in found if record.id != REMEMBERED]
+    by_time = {at: rank for rank, at in enumerate(sorted({_last(record) for record in ranked}))}
+    by_count = {count: rank for rank, count in enumerate(sorted({record.usage_count for record in ranked}))}
+    latest, most = max(1, len(by_time) - 1), max(1, len(by_count) - 1)
 
     def score(record: UsageRecord) -> tuple[float, int, str]:
-        rank = by_time[_last(record)] / max(1, len(by_time) - 1)
-        rank += by_count[record.usage_count] / max(1, len(by_count) - 1)
-        return rank, _last(record), record.id
+        last = _last(record)
+        return by_time[last] / latest + by_count[record.usage_count] / most, last, record.id
 
-    return sorted(found, key=score)
+    return sorted(ranked, key=score) + [record for record in found if record.id == REMEMBERED]
 
 
 def _age(record: UsageRecord, now: int) -> int:

@@ -43,6 +43,19 @@ def _shared(record: CacheRecord) -> CacheRecord:
     return msgspec.structs.replace(record, results=results)
 
 
+def noted_layers(record: CacheRecord) -> set[str]:
+    """The layers whose end is the record's end: of each stack the top, and the topmost that a process made.
+
+    A stack is deleted from its top, and what is only copied may be made again. So a record is noted at two layers and
+    not at all of its stack, which would be the square of a graph's depth.
+    """
+    noted: set[str] = set()
+    for stack in record.results:
+        noted.update(stack[-1:])
+        noted.update(next(([layer] for layer in reversed(stack) if layer.startswith("run-")), ()))
+    return noted
+
+
 class Records:
     """The member of `solver.protocols.Index` that lives on disk. `find` and `nearest` cost 20 µs."""
 
@@ -110,7 +123,7 @@ class Records:
         body = _pack(record)
         proof = row_sum(record.key, body, record.created, account.place, lists)
         row = (record.key, record.op, body, record.created, account.place, lists, proof)
-        layers = sorted({layer for result in record.results for layer in result})
+        layers = sorted(noted_layers(record))
 
         def job(connection: sqlite3.Connection) -> None:
             if pages:

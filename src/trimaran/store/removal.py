@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 from trimaran.aio import Cancel
 
@@ -24,50 +23,64 @@ def remove_tree(cancel: Cancel, path: str) -> bool:
     except OSError:
         return not os.path.lexists(path)
     try:
-        pending = [name]
-        moved = 0
-        complete = True
-        while pending:
-            cancel.check()
-            current = pending.pop()
-            inner, emptied = _empty(cancel, parent, current, f"{name}.{moved}.")
-            moved += len(inner)
-            pending += inner
-            complete = emptied and complete
-        return complete
+        return _remove_in(cancel, parent, name)
     finally:
         os.close(parent)
 
 
-def remove_trees(cancel: Cancel, paths: Sequence[str]) -> None:
-    """Remove each of these, as `remove_tree`, several at a time where they are many: the disk lets threads wait."""
-    _at_once(lambda path: remove_tree(cancel, path), paths)
+def _remove_in(cancel: Cancel, parent: int, name: str) -> bool:
+    """`remove_tree`, of a name in an open folder."""
+    pending = [name]
+    moved = 0
+    complete = True
+    while pending:
+        cancel.check()
+        current = pending.pop()
+        inner, emptied = _empty(cancel, parent, current, f"{name}.{moved}.")
+        moved += len(inner)
+        pending += inner
+        complete = emptied and complete
+    return complete
 
 
-def unlink_all(paths: Sequence[str]) -> None:
-    """Remove these files, if they are there; what cannot be removed stays for the next sweep, silently."""
-    _at_once(_unlink, paths)
+def remove_trees(cancel: Cancel, folder: str, names: Sequence[str]) -> None:
+    """Remove each of these of `folder`, as `remove_tree`."""
+    _at_once(lambda parent, name: _remove_in(cancel, parent, name), folder, names)
 
 
-def _at_once(remove: Callable[[str], object], paths: Sequence[str]) -> None:
-    if len(paths) < _MANY:
-        for path in paths:
-            remove(path)
+def unlink_all(folder: str, names: Sequence[str]) -> None:
+    """Remove these files of `folder`, if they are there; what cannot be removed stays for the next sweep, silently."""
+    _at_once(_unlink, folder, names)
+
+
+def _at_once(remove: Callable[[int, str], object], folder: str, names: Sequence[str]) -> None:
+    """In threads where they are many: the disk lets them wait. By descriptor, so that no path is walked twice."""
+    if not names:
         return
-    from concurrent.futures import ThreadPoolExecutor
+    parent = os.open(folder, _FOLDER)
+    try:
+        if len(names) < _MANY:
+            for name in names:
+                remove(parent, name)
+            return
+        from concurrent.futures import ThreadPoolExecutor
 
-    def some(start: int) -> None:
-        for path in paths[start : start + _SPAN]:
-            remove(path)
+        def some(start: int) -> None:
+            for name in names[start : start + _SPAN]:
+                remove(parent, name)
 
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="remove") as pool:
-        for _ in pool.map(some, range(0, len(paths), _SPAN)):
-            pass
+        with ThreadPoolExecutor(_THREADS, thread_name_prefix="remove") as pool:
+            for _ in pool.map(some, range(0, len(names), _SPAN)):
+                pass
+    finally:
+        os.close(parent)
 
 
-def _unlink(path: str) -> None:
-    with suppress(OSError):
-        os.unlink(path)
+def _unlink(parent: int, name: str) -> None:
+    try:
+        os.unlink(name, dir_fd=parent)
+    except OSError:
+        return
 
 
 def empty_folder(cancel: Cancel, path: str) -> None:

@@ -76,10 +76,11 @@ def listed(cancel: Cancel, root: str) -> list[KeptRepository]:
 def _kept(cancel: Cancel, root: str, name: str) -> KeptRepository | None:
     folder = os.path.join(root, _FOLDER, name)
     try:
-        with open(os.path.join(folder, _NOTE), encoding="utf-8", errors="replace") as file:
+        used = created = os.stat(folder).st_mtime_ns
+        remote = ""  # where the build that began it was killed before its note
+        with suppress(FileNotFoundError), open(os.path.join(folder, _NOTE), encoding="utf-8", errors="replace") as file:
             remote = file.read(4096)
             created = os.fstat(file.fileno()).st_mtime_ns
-        used = os.stat(folder).st_mtime_ns
         size = disk_usage(cancel, folder)
     except OSError:
         return None

@@ -18,7 +18,7 @@ from trimaran.store.disk import disk_errors
 from trimaran.store.images import Images
 from trimaran.store.last_use import LastUse
 from trimaran.store.layers import Layers
-from trimaran.store.pins import Pins, dead_builds, sweep
+from trimaran.store.pins import Pins, dead_builds, orphans, sweep
 from trimaran.store.records import Records
 from trimaran.store.rootfs import Roots
 from trimaran.store.snapshots import Snapshots, choose_snapshots
@@ -110,14 +110,15 @@ class Store:
         self.close()
 
     def sweep_dead_builds(self) -> None:
-        """Remove, in a thread of its own, the temp files of builds whose process is gone."""
+        """Remove, in a thread of its own, the temp files of builds whose process is gone, and those of nobody."""
+        left = orphans(self.root)
         dead = dead_builds(self.root)
-        if not dead:
+        if not (dead or left):
             return
 
         def work() -> None:
             try:
-                sweep(self._stop, self.root, dead)
+                sweep(self._stop, self.root, dead, left)
             except Cancelled:
                 return  # the next command goes on with it
 

@@ -13,11 +13,13 @@ from collections.abc import Sequence
 import msgspec
 
 from trimaran.solver.protocols import CacheRecord, Eviction, Tombstone
-from trimaran.store.database import Database, marks
+from trimaran.store.database import Database, delete_rows, marks
 from trimaran.store.packing import pack, unpack
 
 MOST = 2000
 """Tombstones kept, the latest; about 1 KiB each."""
+_SPAN = 500
+"""Names in one statement."""
 
 
 def bury_layers(connection: sqlite3.Connection, layers: Sequence[str], why: Eviction) -> None:
@@ -35,22 +37,34 @@ def bury_layers(connection: sqlite3.Connection, layers: Sequence[str], why: Evic
 
 def bury(connection: sqlite3.Connection, keys: Sequence[str], why: Eviction) -> None:
     """Delete these records and remember that they were, the last of them where they are more than MOST."""
+    if not keys:
+        return
     now = time.time_ns()
-    for start in range(0, len(keys), 500):
-        some = tuple(keys[start : start + 500])
-        known = f"key IN ({marks(some)})"
-        found = connection.execute(f"SELECT key, place, body FROM records WHERE {known}", some)  # noqa: S608
-        for key, place, body in found if start >= len(keys) - MOST - 500 else ():
-            stone = _stone(body, now, why)
+    there: list[str] = []
+    for start in range(0, len(keys), _SPAN):
+        some = tuple(keys[start : start + _SPAN])
+        found = connection.execute(f"SELECT key, place, body FROM records WHERE key IN ({marks(some)})", some)  # noqa: S608
+        kept = start >= len(keys) - MOST - _SPAN
+        for key, place, body in found:
+            there.append(key)
+            stone = _stone(body, now, why) if kept else None
             if stone is not None:
                 connection.execute("INSERT OR REPLACE INTO tombstones VALUES(?,?,?,?)", (key, place, now, pack(stone)))
-        connection.execute(f"DELETE FROM records WHERE {known}", some)  # noqa: S608
-        connection.execute(f"DELETE FROM record_layers WHERE {known}", some)  # noqa: S608
-    if keys:
-        connection.execute(
-            "DELETE FROM tombstones WHERE key IN (SELECT key FROM tombstones ORDER BY at DESC LIMIT -1 OFFSET ?)",
-            (MOST,),
-        )
+    delete_rows(connection, "records", "key", there)
+    _forget_layers(connection, keys)
+    connection.execute(
+        "DELETE FROM tombstones WHERE key IN (SELECT key FROM tombstones ORDER BY at DESC LIMIT -1 OFFSET ?)", (MOST,)
+    )
+
+
+def _forget_layers(connection: sqlite3.Connection, keys: Sequence[str]) -> None:
+    """What records that went had promised."""
+    if connection.execute("SELECT 1 FROM records LIMIT 1").fetchone() is None:
+        connection.execute("DELETE FROM record_layers")  # at once
+        return
+    for start in range(0, len(keys), _SPAN):
+        some = tuple(keys[start : start + _SPAN])
+        connection.execute(f"DELETE FROM record_layers WHERE key IN ({marks(some)})", some)  # noqa: S608
 
 
 def _stone(body: bytes, now: int, why: Eviction) -> Tombstone | None:

@@ -16,6 +16,7 @@ from trimaran.store.database import Database, marks
 from trimaran.store.last_use import LAYER, LastUse
 from trimaran.store.packing import unpack
 from trimaran.store.pins import live_pins
+from trimaran.store.remembered import DESCRIPTION, REMEMBERED, remembered
 from trimaran.store.removal import disk_usage
 
 REGULAR = "regular"
@@ -28,7 +29,7 @@ TEMPORARY = "temporary files"
 """What running builds are writing, and what killed ones left for the next sweep."""
 
 
-class _Maker(msgspec.Struct, frozen=True, kw_only=True):
+class _Maker(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What of a `CacheRecord` is wanted here: the rest is skipped undecoded."""
 
     results: tuple[tuple[str, ...], ...]
@@ -36,7 +37,7 @@ class _Maker(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
-class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
+class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     id: str
     parents: tuple[str, ...] = ()
     created: int = 0
@@ -99,7 +100,7 @@ def usage(cancel: Cancel, root: str, database: Database, last_use: LastUse) -> l
     layers.claim(record.id for record in records)
     records += _cache_mounts(cancel, root, last_use)
     records += _repositories(cancel, root)
-    records += _own(cancel, root, layers)
+    records += _own(cancel, root, layers, *remembered(database))
     return sorted(records, key=lambda record: (-record.size, record.id))
 
 
@@ -206,8 +207,11 @@ def _blob_sizes(root: str) -> dict[str, int]:
 _MEASURED_APART = ("blobs", "snapshots", "cache-mounts", "git", "builds", "temp")
 
 
-def _own(cancel: Cancel, root: str, layers: _Layers) -> list[UsageRecord]:
-    """What is no layer, cache mount or repository: it has no age, and goes with what it belongs to."""
+def _own(cancel: Cancel, root: str, layers: _Layers, known: int, used: int) -> list[UsageRecord]:
+    """What is no layer, cache mount or repository: it has no age, and goes with what it belongs to.
+
+    But for what is only remembered: `known` bytes of the databases, the latest of it `used` then.
+    """
     folders = [
         os.path.join(root, name, below)
         for name in ("", *_MEASURED_APART)
@@ -223,19 +227,24 @@ def _own(cancel: Cancel, root: str, layers: _Layers) -> list[UsageRecord]:
         for below in (os.listdir(os.path.join(root, name)) if os.path.isdir(os.path.join(root, name)) else ())
         if below.startswith("gone-")
     ]
+    databases = sum(disk_usage(cancel, path) for path in apart)
+    known = min(known, databases)
     sizes = {
-        "databases and locks": bare + sum(disk_usage(cancel, path) for path in apart),
+        "databases and locks": bare + databases - known,
         "image documents": layers.documents(),
         "logs of builds": _content_size(cancel, os.path.join(root, "builds")),
         TEMPORARY: _content_size(cancel, os.path.join(root, "temp"))
         + layers.unclaimed()
         + sum(disk_usage(cancel, path) for path in gone),
     }
-    return [
+    own = [
         UsageRecord(id=name.replace(" ", "-"), size=size, in_use=True, type=INTERNAL, description=name, mutable=True)
         for name, size in sizes.items()
         if size
     ]
+    if known:
+        own.append(UsageRecord(id=REMEMBERED, last_used=used, size=known, description=DESCRIPTION))
+    return own
 
 
 def _content_size(cancel: Cancel, folder: str) -> int:
