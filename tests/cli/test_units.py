@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, strategies
 
 from trimaran.cli.units import (
-    decimal_size,
     parse_bool,
     parse_bytes,
     parse_duration,
@@ -17,6 +16,7 @@ from trimaran.cli.units import (
     progress_size,
     split_csv,
 )
+from trimaran.sizes import decimal_size
 from trimaran.spelling import edits, nearest
 
 

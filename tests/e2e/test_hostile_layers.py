@@ -170,7 +170,7 @@ def test_a_bomb_stops_at_the_cache_limit(
         ended = trimaran(*words, ".", cwd=context.folder, exit_code=None)
         code, said = ended.returncode, ended.stderr
     assert code == 1
-    assert "the cache limit of 62914560 bytes is reached" in said.rpartition("\nERROR: ")[2], said
+    assert "the cache limit of 62.91MB is reached" in said.rpartition("\nERROR: ")[2], said
     taken = int(subprocess.run(["du", "-sk", trimaran.root], capture_output=True, check=True).stdout.split()[0])
     assert taken < 60 << 10
     assert list((trimaran.root / "temp").iterdir()) == []

@@ -67,7 +67,7 @@ def test_a_build_that_cannot_fit_says_so_and_loses_nothing(tmp_path):
     earlier, _ = build(tmp_path, range(3), 0)
     with pytest.raises(Unavailable) as caught:
         build(tmp_path, range(10, 30), 8 * MIB)
-    assert "cache limit of 8388608 bytes" in caught.value.message
+    assert "cache limit of 8.389MB is reached" in caught.value.message
     assert "--cache-limit" in caught.value.hint
     assert st_blocks(str(tmp_path)) <= 8 * MIB + TOLERANCE
     layers, most = build(tmp_path, range(3), 8 * MIB)

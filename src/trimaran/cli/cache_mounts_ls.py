@@ -9,7 +9,8 @@ from trimaran.cli.columns import align
 from trimaran.cli.invocation import Invocation
 from trimaran.cli.options import DEBUG, Command, Example, Flag, Values
 from trimaran.cli.template import Record, Template
-from trimaran.cli.units import decimal_size, human_duration
+from trimaran.cli.units import human_duration
+from trimaran.sizes import decimal_size
 
 if TYPE_CHECKING:
     from trimaran.cli.template.values import Value

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from trimaran.cli.units import decimal_size
 from trimaran.engine.differences import AGAIN, FieldChange, FileChange, ImageDifference, LayerChange, PlatformDifference
+from trimaran.sizes import decimal_size
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 _SHORT = 19

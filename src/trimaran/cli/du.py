@@ -9,8 +9,9 @@ from trimaran.cli.columns import align
 from trimaran.cli.invocation import Invocation
 from trimaran.cli.options import BUILDER, DEBUG, Command, Flag, Values
 from trimaran.cli.template import Record, Template
-from trimaran.cli.units import decimal_size, human_duration, parse_duration
+from trimaran.cli.units import human_duration, parse_duration
 from trimaran.errors import UsageError
+from trimaran.sizes import decimal_size
 
 if TYPE_CHECKING:
     from trimaran.store.usage import UsageRecord

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from trimaran.cli.du import FILTER, pretty, row, split_filters
 from trimaran.cli.invocation import Invocation
 from trimaran.cli.options import BUILDER, DEBUG, Command, Example, Flag, Values
-from trimaran.cli.units import decimal_size
+from trimaran.sizes import decimal_size
 
 if TYPE_CHECKING:
     from trimaran.store.usage import UsageRecord

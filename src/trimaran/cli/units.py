@@ -5,6 +5,8 @@ Pure; ValueError when the text is wrong.
 
 from __future__ import annotations
 
+from trimaran.sizes import DECIMAL_UNITS
+
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 _BINARY = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
@@ -18,7 +20,6 @@ _DURATIONS = {
     "m": 60 * 10**9,
     "h": 3600 * 10**9,
 }
-_DECIMAL_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
 
 
 def parse_bool(text: str) -> bool:
@@ -114,24 +115,15 @@ def _quoted(text: str, position: int) -> tuple[str, int]:
         return "".join(parts), end + 1
 
 
-def decimal_size(count: float, precision: int = 4) -> str:
-    """docker/go-units HumanSize: four significant digits, powers of 1000 (`1.086MB`, `162B`)."""
-    size, unit = float(count), 0
-    while size >= 1000 and unit < len(_DECIMAL_UNITS) - 1:
-        size /= 1000
-        unit += 1
-    return f"{size:.{precision}g}{_DECIMAL_UNITS[unit]}"
-
-
 def progress_size(count: int) -> str:
     """How progress shows bytes: two digits after the point above 1000 (`1.08MB`), none below (`162B`)."""
     if count < 1000:
         return f"{count}B"
     size, unit = float(count), 0
-    while size >= 1000 and unit < len(_DECIMAL_UNITS) - 1:
+    while size >= 1000 and unit < len(DECIMAL_UNITS) - 1:
         size /= 1000
         unit += 1
-    return f"{size:.2f}{_DECIMAL_UNITS[unit]}"
+    return f"{size:.2f}{DECIMAL_UNITS[unit]}"
 
 
 _AGES = ((7 * 86400 * 2, 86400, "days"), (86400 * 60, 7 * 86400, "weeks"), (86400 * 730, 30 * 86400, "months"))

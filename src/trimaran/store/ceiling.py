@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.errors import Unavailable
+from trimaran.sizes import decimal_size
 from trimaran.solver.protocols import Eviction
 from trimaran.store.locks import guarded, locked_in_thread
 
@@ -126,12 +127,13 @@ class Ceiling:
         )
 
     def _full(self, what: str, records: Sequence[UsageRecord]) -> Unavailable:
-        held = sum(record.size - record.kept for record in records if record.in_use)
-        named = sum(record.kept for record in records)
+        held = decimal_size(sum(record.size - record.kept for record in records if record.in_use))
+        named = decimal_size(sum(record.kept for record in records))
         return Unavailable(
-            f"{what}: the cache limit of {self.limit} bytes is reached:"
+            f"{what}: the cache limit of {decimal_size(self.limit)} is reached:"
             f" running builds and the store itself hold {held}, named images {named}",
-            hint="raise --cache-limit (or cache-limit in the settings), or remove images by `trimaran rmi`",
+            hint="raise --cache-limit (or cache-limit in the settings), or remove images by `trimaran rmi`;"
+            " `trimaran du` shows what takes the room",
         )
 
     def _read(self) -> int | None:
