@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from stage.certificates import Authority
 from stage.contexts import Context
+from stage.faulty import uploads
 from stage.program import Trimaran
 
 from trimaran.testing.registry import FaultyRegistry
@@ -31,12 +32,6 @@ RUN cat a.txt > /upper
 def app(context: Context) -> Context:
     context.write("a.txt", f"{os.urandom(8).hex()}\n")
     return context.dockerfile(APP)
-
-
-def uploads(remote: FaultyRegistry, since: int) -> list[str]:
-    """Digests of the blobs that were sent after the first `since` requests."""
-    begun = [each for each in remote.requests[since:] if each.method in ("PUT", "PATCH") and "/uploads/" in each.path]
-    return [each.query.partition("digest=")[2].replace("%3A", ":") for each in begun if "digest=" in each.query]
 
 
 def downloads(remote: FaultyRegistry, since: int) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,24 @@ def layers_of(registry: FaultyRegistry, repository: str = "alpine", architecture
     child = next(m for m in index["manifests"] if m["platform"]["architecture"] == architecture)
     manifest = json.loads(registry.manifests[repository, child["digest"]][1])
     return [layer["digest"] for layer in manifest["layers"]]
+
+
+def uploads(registry: FaultyRegistry, since: int = 0) -> list[str]:
+    """Digests of the blobs that were sent after the first `since` requests."""
+    begun = [each for each in registry.requests[since:] if each.method in ("PUT", "PATCH") and "/uploads/" in each.path]
+    return [each.query.partition("digest=")[2].replace("%3A", ":") for each in begun if "digest=" in each.query]
+
+
+def lacking(registry: FaultyRegistry) -> list[str]:
+    """What a manifest in it names that is not there: in a whole registry nothing is, and each blob is what its name says."""
+    found = []
+    for (repository, _), (_, raw) in registry.manifests.items():
+        document = json.loads(raw)
+        for child in filter(None, (document.get("config"), *document.get("layers", ()))):
+            blob = registry.blobs.get((repository, child["digest"]), b"")
+            if "sha256:" + sha256(blob).hexdigest() != child["digest"]:
+                found.append(child["digest"])
+    return found
 
 
 def _put_tree(
