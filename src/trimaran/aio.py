@@ -11,9 +11,10 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
@@ -109,6 +110,68 @@ async def in_thread(function: Callable[Concatenate[Cancel, P], T], /, *args: P.a
                 continue
         if not future.cancelled():
             future.exception()
+        raise
+
+
+class ExpendableThreads:
+    """An executor of threads that nobody has to wait for: the program's end ends them, whatever they do.
+
+    For other people's code that waits for a network and cannot be told to stop (boto3). It may read files, and change
+    nothing on this machine: it goes on for a while after whoever asked has gone. As `concurrent.futures` has them.
+    """
+
+    def __init__(self, max_workers: int) -> None:
+        self._most = max_workers
+        self._behind = is_background_thread() or _behind.get()
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._guard = threading.Lock()
+
+    def submit(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        future: Future[T] = Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = function(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - whoever waits for it is told
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        self._work.put(work)
+        with self._guard:
+            if len(self._threads) < self._most:
+                self._threads.append(threading.Thread(target=self._serve, name="trimaran-expendable", daemon=True))
+                self._threads[-1].start()
+        return future
+
+    def _serve(self) -> None:
+        if self._behind:
+            become_background_thread()
+        while (work := self._work.get()) is not None:
+            work()
+
+    def shutdown(self, wait: bool = True) -> None:
+        for _ in self._threads:
+            self._work.put(None)
+        for thread in self._threads if wait else ():
+            thread.join()
+
+
+async def in_expendable_thread(
+    function: Callable[Concatenate[Cancel, P], T], /, *args: P.args, **kwargs: P.kwargs
+) -> T:
+    """As `in_thread`, but for the law: who is cancelled does not wait for it. See `ExpendableThreads`."""
+    cancel = Cancel()
+    threads = ExpendableThreads(1)
+    future = threads.submit(function, cancel, *args, **kwargs)
+    threads.shutdown(wait=False)
+    try:
+        return await asyncio.wrap_future(future)
+    except asyncio.CancelledError:
+        cancel.set()
         raise
 
 

@@ -1,7 +1,8 @@
 """`type=s3`: a cache in a bucket of Amazon S3, or of what speaks like it: one config under each name, blobs beside it.
 
 The objects are BuildKit's (cache/remotecache/s3): `PREFIX MANIFESTS_PREFIX NAME` holds the config with what a manifest
-would say of each layer; `PREFIX BLOBS_PREFIX DIGEST` a blob. boto3 (the extra `s3`) speaks to the service, in threads.
+would say of each layer; `PREFIX BLOBS_PREFIX DIGEST` a blob. boto3 (the extra `s3`) speaks to the service, in threads
+that nobody waits for who has no time left: it tries for minutes, and cannot be told to stop.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ async def read_bucket(cache: S3Import, keys: Mapping[KeySource, bytes]) -> tuple
     """The config of that name, and its layers where they are."""
     blobs = BucketBlobs(cache.bucket)
     wanted = signer(cache, cache.name, keys)
-    raw, signature = await aio.in_thread(blobs.get, blobs.manifest_key(cache.name))
+    raw, signature = await aio.in_expendable_thread(blobs.get, blobs.manifest_key(cache.name))
     if wanted is not None:
         wanted.check(signature, Digest.of(raw), ())
     config = configs.parse(raw)
@@ -82,7 +83,7 @@ class BucketTarget:
         source = await place_of(self._store, self._registry, blob)
         if source is not content:
             await copy_blob(blob, source, content)
-        await aio.in_thread(self._blobs.put_file, blob.digest, content.path(blob.digest))
+        await aio.in_expendable_thread(self._blobs.put_file, blob.digest, content.path(blob.digest))
         return True
 
     async def write(self, config: CacheConfig, sending: Sending, progress: Progress) -> None:
@@ -95,7 +96,7 @@ class BucketTarget:
             signer = self._signers[name]
             signature = "" if signer is None else signer.sign(Digest.of(raw), ())
             with progress.task(f"writing cache manifest {name}", len(raw)) as task:
-                await aio.in_thread(self._blobs.put, self._blobs.manifest_key(name), raw, signature)
+                await aio.in_expendable_thread(self._blobs.put, self._blobs.manifest_key(name), raw, signature)
                 task.add(len(raw))
 
 
@@ -113,7 +114,7 @@ class BucketBlobs:
         return f"{self._bucket.prefix}{self._bucket.blobs_prefix}{digest}"
 
     async def has(self, descriptor: Descriptor) -> bool:
-        return await aio.in_thread(self._has, descriptor)
+        return await aio.in_expendable_thread(self._has, descriptor)
 
     def _has(self, cancel: Cancel, descriptor: Descriptor) -> bool:
         cancel.check()
@@ -126,7 +127,7 @@ class BucketBlobs:
 
     @asynccontextmanager
     async def read(self, descriptor: Descriptor) -> AsyncIterator[Reader]:
-        body = await aio.in_thread(self._open, self._blob_key(descriptor.digest))
+        body = await aio.in_expendable_thread(self._open, self._blob_key(descriptor.digest))
         try:
             yield _BucketReader(body, descriptor)
         finally:
@@ -163,7 +164,10 @@ class BucketBlobs:
         cancel.check()
         key = self._blob_key(digest)
         with _explained("write", self._bucket.bucket, key):
-            self._open_client().upload_file(path, self._bucket.bucket, key)
+            from s3transfer.manager import TransferManager
+
+            with TransferManager(self._open_client(), executor_cls=aio.ExpendableThreads) as manager:
+                manager.upload(path, self._bucket.bucket, key).result()
 
     def _ask(self, verb: str, key: str, operation: str, **arguments: Any) -> Any:
         with _explained(verb, self._bucket.bucket, key):
@@ -233,7 +237,7 @@ class _BucketReader:
         self._size = 0
 
     async def read(self, size: int = CHUNK) -> bytes:
-        return await aio.in_thread(self._read, size)
+        return await aio.in_expendable_thread(self._read, size)
 
     def _read(self, cancel: Cancel, size: int) -> bytes:
         cancel.check()
