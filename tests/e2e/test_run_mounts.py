@@ -470,8 +470,8 @@ def test_missing_and_unusable_secrets(either, bases, context):
 
 
 def test_an_id_alone_names_a_variable_or_a_file(trimaran, bases, context):
-    text = "FROM alpine\nRUN --mount=type=secret,id=NAME cat /run/secrets/NAME\n"
-    assert output(build(trimaran, context, text, "--secret=id=NAME", env={"NAME": "variable"})) == ["variable"]
+    text = "FROM alpine\nRUN --mount=type=secret,id=NAME tr a-z A-Z </run/secrets/NAME\n"
+    assert output(build(trimaran, context, text, "--secret=id=NAME", env={"NAME": "variable"})) == ["VARIABLE"]
     context.write("NAME", "file")
-    assert output(build(trimaran, context, text, "--secret=id=NAME")) == ["file"]
-    assert output(build(trimaran, context, text, "--secret=id=NAME,type=env,src=OTHER", env={"OTHER": "o"})) == ["o"]
+    assert output(build(trimaran, context, text, "--secret=id=NAME")) == ["FILE"]
+    assert output(build(trimaran, context, text, "--secret=id=NAME,type=env,src=OTHER", env={"OTHER": "o"})) == ["O"]

@@ -243,3 +243,17 @@ def test_what_a_crash_leaves_is_in_no_layer(either: Trimaran, bases: str, contex
         assert "0" not in re.findall(r"^#\d+ [\d.]+ (\d+)$", asked, re.M), "whoever wants it gets it"
     finally:
         resource.setrlimit(resource.RLIMIT_CORE, (soft, hard))
+
+
+def test_a_step_that_prints_and_keeps_its_secret_is_told(either: Trimaran, bases: str, context: Context) -> None:
+    """The output and the log have a mask, the warning names the file; a step that only uses it is not blamed."""
+    context.write("secret", f"{FILE}\n")
+    mount = "RUN --mount=type=secret,id=token"
+    text = f"FROM alpine\n{mount} cat /run/secrets/token; cp /run/secrets/token /root/.netrc\n{mount},env=T test $T\n"
+    words = ("--progress=plain", "--secret", f"id=token,src={context.folder}/secret")
+    said = either("build", *words, ".", cwd=context.dockerfile(text).folder).stderr
+    assert FILE not in said
+    assert re.search(r"^#\d+ [\d.]+ \*\*\*$", said, re.MULTILINE)
+    told = [line for line in said.splitlines() if "secret token is in the layer of this step: /root/.netrc" in line]
+    assert len(told) == 2, "where it happens, and once more at the end; the step that only uses it is not named"
+    assert FILE not in either("logs").stdout

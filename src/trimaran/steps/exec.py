@@ -6,6 +6,8 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -24,10 +26,14 @@ from trimaran.platforms import Platform
 from trimaran.solver.protocols import KeyInput, Result
 from trimaran.steps.context import StepContext
 from trimaran.steps.identity import exec_op_identity
-from trimaran.steps.mounts import ROOT, hold_caches, is_shared_memory, prepare, reads, secret_reads
+from trimaran.steps.mounts import ROOT, Prepared, hold_caches, is_shared_memory, prepare, reads, secret_reads
 from trimaran.steps.users import Identity, exec_identity, foreign_owner
 from trimaran.store.entries import EMPTY, EntryList
+from trimaran.store.layer_rows import LayerId
 from trimaran.store.rootfs import MountedRootfs, Rootfs
+
+if TYPE_CHECKING:
+    from trimaran.steps.masking import Needles
 
 CROSS = "->"
 """How a vertex name tells a stage that runs on the build platform for another one (reference §3.7)."""
@@ -96,12 +102,16 @@ class ExecStep:
             for notice in self._context.notices():
                 progress.warn(notice)
             self._examine(mounted.path)
+            wanted = self._secrets(prepared)
             async with staged(prepared, caches, mounted.path, self._context) as mounts:
                 spec = self.spec(identity, mounts, prepared.variables)
-                await self._execute(mounted, await self._trusting(spec, mounted.path, progress), progress)
+                spec = await self._trusting(spec, mounted.path, progress)
+                await self._execute(mounted, spec, wanted, progress)
             layer = await mounted.commit(description=self._name)
         if layer is None:
             layer = await store.layers.add(EMPTY, {})
+        elif wanted:
+            await self._search(layer, wanted, progress)
         return (Rootfs((*root.layers, layer)),)
 
     def _root(self, inputs: Sequence[Result]) -> Rootfs:
@@ -150,7 +160,9 @@ class ExecStep:
         )
         self.execution = "emulated" if emulated else "cross" if self._is_cross else "native"
 
-    async def _execute(self, mounted: MountedRootfs, spec: ExecSpec, progress: Progress) -> None:
+    async def _execute(self, mounted: MountedRootfs, spec: ExecSpec, wanted: Needles, progress: Progress) -> None:
+        from trimaran.steps.masking import masked
+
         tail: deque[bytes] = deque(maxlen=_TAIL + 1)
 
         def output(stream: int, data: bytes) -> None:
@@ -158,15 +170,33 @@ class ExecStep:
             progress.log(data, stream)
 
         _make_missing_folders(mounted.path, spec, None if self._isolation.one_user else (spec.uid, spec.gid))
-        with stubs.vanishing(mounted.path, (mount.target for mount in spec.mounts)):
+        with stubs.vanishing(mounted.path, (mount.target for mount in spec.mounts)), masked(wanted, output) as told:
             stubs.make(mounted.path, spec.mounts)
-            exit_status = await self._context.sandbox.run(spec, mounted.path, output=output)
+            exit_status = await self._context.sandbox.run(spec, mounted.path, output=told)
         said = (self._context.sandbox.networks.warning, *self._context.notices(), self._proxy_out_of_reach(spec))
         for warning in said:
             if warning:
                 progress.warn(warning)
         if exit_status.code not in (self._op.meta.valid_exit_codes or (0,)):
             raise self._failed(exit_status, b"".join(tail))
+
+    def _secrets(self, prepared: Prepared) -> Needles:
+        """What of the secrets that the step is given must be neither in its output nor in its layer."""
+        if not (prepared.secrets or prepared.variables):
+            return {}
+        from trimaran.steps.leaks import needles_of
+
+        return needles_of(self._op, prepared)
+
+    async def _search(self, layer: LayerId, wanted: Needles, progress: Progress) -> None:
+        """Say which secret the step has left in its layer."""
+        from trimaran.steps import leaks
+
+        layers = self._context.store.layers
+        listed = await layers.entries(layer)
+        await layers.readable(layer)
+        for leak in await aio.in_thread(leaks.search, listed, partial(layers.open_file, layer), wanted):
+            progress.warn(str(leak), detail=leaks.WAY_OUT)
 
     def spec(self, identity: Identity, mounts: tuple[SpecMount, ...] = (), variables: tuple[str, ...] = ()) -> ExecSpec:
         """The process for the runtime: the op's own words, the secrets it has as `variables`, and nothing of ours."""
