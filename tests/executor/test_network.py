@@ -2,9 +2,9 @@
 
 import http.server
 import os
-import threading
 
 import pytest
+from stage.in_thread import serving
 
 from contracts.test_runtime import Box
 from trimaran.executor import network
@@ -68,12 +68,8 @@ def server():
         def log_message(self, *arguments):
             pass
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_address[1]
-        server.shutdown()
-        thread.join()
+    with serving(http.server.HTTPServer(("127.0.0.1", 0), Handler)) as port:
+        yield port
 
 
 @pytest.mark.root

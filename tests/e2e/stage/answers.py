@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from stage.in_thread import serving
+
 
 class Answers:
     """Every path asked for is kept in `asked`; the first `held` answers wait until `go` is set."""
@@ -39,13 +41,9 @@ class Answers:
 
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.go.set()
-            server.shutdown()
-            thread.join()
-            server.server_close()
+        with serving(server) as port:
+            self.url = f"http://127.0.0.1:{port}"
+            try:
+                yield self
+            finally:
+                self.go.set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from stage.certificates import Authority
+from stage.in_thread import serving
 
 ENVIRONMENT = {
     "PATH": os.environ["PATH"],
@@ -120,20 +120,9 @@ class GitServer:
         class Handler(_Handler):
             server_of = owner
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        if self.authority is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(self.authority.certificate, self.authority.key)
-            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        self.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
+        pair = (self.authority.certificate, self.authority.key) if self.authority else None
+        with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler), pair) as self.port:
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):

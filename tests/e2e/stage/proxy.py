@@ -7,9 +7,10 @@ import contextlib
 import select
 import socket
 import socketserver
-import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping
+
+from stage.in_thread import serving
 
 CHUNK = 1 << 18
 
@@ -37,15 +38,9 @@ class Proxy:
         class Handler(_Handler):
             proxy = outer
 
-        with _Server(("127.0.0.1", 0), Handler) as server:
-            self.address = "{}:{}".format(*server.server_address)
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-            thread.start()
-            try:
-                yield self
-            finally:
-                server.shutdown()
-                thread.join()
+        with serving(_Server(("127.0.0.1", 0), Handler)) as port:
+            self.address = f"127.0.0.1:{port}"
+            yield self
 
     def refusal(self, head: bytes) -> bytes:
         """What is said instead of what was asked for; b"" when nothing is wrong."""

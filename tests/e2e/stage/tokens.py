@@ -10,8 +10,6 @@ import base64
 import contextlib
 import hmac
 import json
-import ssl
-import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from stage.certificates import Authority, der, signature
+from stage.in_thread import serving
 
 USER, PASSWORD = "captain", "three hulls"
 ISSUER, SERVICE = "tokens.test", "registry.test"
@@ -48,19 +47,9 @@ class TokenServer:
         class Handler(_Handler):
             tokens = outer
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self._authority.certificate, self._authority.key)
-        server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        self.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
+        pair = (self._authority.certificate, self._authority.key)
+        with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler), pair) as self.port:
             yield self
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
 
     def issue(self, user: str, scopes: tuple[str, ...]) -> str:
         now = int(time.time())

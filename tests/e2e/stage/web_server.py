@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
 from stage.certificates import Authority
+from stage.in_thread import serving
 
 MODIFIED = "Wed, 21 Oct 2015 07:28:00 GMT"
 MODIFIED_SECONDS = 1445412480
@@ -58,20 +58,8 @@ class WebServer:
         class Handler(_Handler):
             server_of = owner
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        if self.pair is not None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(*self.pair)
-            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        self.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
+        with serving(ThreadingHTTPServer(("127.0.0.1", 0), Handler), self.pair) as self.port:
             yield self
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):
