@@ -9,7 +9,9 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-SOURCE = str(Path(__file__).parents[2] / "src")
+import trimaran
+
+SOURCE = str(Path(trimaran.__file__).parents[1])
 ACCOUNT = "trimaran-unit"
 
 
