@@ -67,15 +67,17 @@ persistently() { # networks hiccup: five times, after 5, 10, 15 and 20 seconds
 	done
 }
 
-# set_up PACKAGES [with handlers]: what every command needs before it can begin.
+# set_up PACKAGES [with handlers|with bases]: what every command needs before it can begin. With bases, they are being
+# made when it returns, and `await_bases` ends it.
 set_up() {
 	mkdir -p "$state"
 	missing=$(missing_packages "$1")
 	announce "$missing" "${2:-}"
 	[ -z "$missing" ] || install_packages "$missing"
+	[ "${2:-}" != "with bases" ] || begin_bases
 	make_environment
 	install_wheel
-	[ -z "${2:-}" ] || register_handlers
+	[ "${2:-}" != "with handlers" ] || register_handlers
 }
 
 announce() { # all that is going to change on the machine, before any of it does
@@ -207,6 +209,29 @@ make_bench_environment() {
 	"$python" -m venv --without-pip "$measured"
 	pip --python "$measured/bin/python" install --find-links "$work/wheels" "$work"/wheels/trimaran-*.whl
 	printf '%s\n' "$wanted" >"$state/bench"
+}
+
+# Base images need no more than packages and Python, and the network and a processor as long as all else together: they
+# are made meanwhile. Whichever way this ends, what was begun is ended first, and found by the next run.
+begin_bases() {
+	say "making the base images in $bases meanwhile (the first time this takes some minutes)"
+	PYTHONPATH=tests "$python" -m bases make "$bases" >"$state/bases.log" 2>&1 &
+	making=$!
+	trap 'wait "$making" || :; give_back' EXIT
+	trap 'exit 130' INT
+	trap 'exit 143' TERM
+}
+
+# Handlers come after the bases, which register one for themselves, where there is none, and take it away again.
+await_bases() {
+	say "waiting for the base images"
+	wait "$making" || {
+		tail -n 20 "$state/bases.log" >&2
+		die "the base images could not be made: all that was said is in $state/bases.log"
+	}
+	trap give_back EXIT
+	trap - INT TERM
+	register_handlers
 }
 
 # Handlers that are there stay; those that come are written down for ./run clean.

@@ -16,6 +16,8 @@ from bases import make, push, registry
 
 
 def main(arguments: list[str]) -> int:
+    # Who is started in the background of a shell inherits that Ctrl-C is ignored; what is half made has to end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     only_busybox = arguments[-1:] == ["busybox"]
     match arguments[:-1] if only_busybox else arguments:
         case ["make", folder]:
