@@ -25,6 +25,8 @@ DAEMONS = ("e2e/test_caches_buildkit.py", "e2e/test_load.py")
 """They start Docker daemons, of which two that start at once can be in each other's way."""
 LONG = ("e2e/test_other_kernels.py", "e2e/test_debian.py")
 """Few tests of more than a minute: begun last, one process would wait for the other."""
+WHOLE = ("tests/test_architecture.py", "store/test_many_records.py")
+"""Unit tests of one file that share what takes seconds to make: all sources parsed, a store with 10,000 records."""
 ALLOW_SKIP = "TRIMARAN_ALLOW_SKIP"
 CASES = Path(os.environ.get("TRIMARAN_CASES") or TESTS.parents[1] / "shared" / "cases")
 
@@ -77,7 +79,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
             file = nodeid.partition("::")[0]
             if file.endswith(DAEMONS):
                 return "daemons"
-            return file if "e2e/" in file else nodeid
+            return file if "e2e/" in file or file.endswith(WHOLE) else nodeid
 
     return Scheduling(config, log)
 

@@ -342,7 +342,7 @@ async def main():
         assert len(process.descendants(os.getpid())) >= 3
         before = time.monotonic()
         task.cancel()
-    print(time.monotonic() - before < 2, process.descendants(os.getpid()))
+    print(time.monotonic() - before < 10, process.descendants(os.getpid()))
     print(os.listdir(folder + "/run/state"), [n for n in os.listdir(folder + "/run") if n.startswith("trimaran-")])
 asyncio.run(main())
 """

@@ -98,26 +98,26 @@ def start(text, **options):
 
 
 COUNT = """
-count = 0
+arrived = []
 def handler(number, frame):
-    global count
-    count += 1
+    arrived.append(time.monotonic())
     print("signal", number, flush=True)
 signal.signal(signal.{name}, handler)
 print("ready", flush=True)
-end = time.monotonic() + {seconds}
-while time.monotonic() < end:
-    time.sleep(0.05)
-print("count", count)
+end = time.monotonic() + 60
+while time.monotonic() < (arrived[0] + {stays} if arrived else end):
+    time.sleep(0.02)
+print("count", len(arrived))
 sys.exit(9)
 """
+"""Waits as long as need be for a signal, and `stays` seconds after it for one that must not come."""
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGWINCH"])
 @pytest.mark.parametrize("whole_group", [False, True])
 def test_signal_arrives_once(name, whole_group):
     """Also when the whole process group gets it, as from a terminal or `timeout`."""
-    process = start(COUNT.format(name=name, seconds=0.6))
+    process = start(COUNT.format(name=name, stays=0.4))
     assert process.stdout.readline() == "ready\n"
     (os.killpg if whole_group else os.kill)(process.pid, getattr(signal, name))
     out, err = process.communicate(timeout=20)
@@ -126,31 +126,31 @@ def test_signal_arrives_once(name, whole_group):
 
 
 def test_second_interrupt_kills():
-    process = start(COUNT.format(name="SIGINT", seconds=30))
+    process = start(COUNT.format(name="SIGINT", stays=300))
     process.stdout.readline()
     process.send_signal(signal.SIGINT)
     assert "signal" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=5)
+    process.communicate(timeout=60)
     assert process.returncode == 130
 
 
 def test_terminate_without_handler_ends():
-    process = start("print('ready', flush=True); time.sleep(30)")
+    process = start("print('ready', flush=True); time.sleep(300)")
     process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=5)
+    process.communicate(timeout=60)
     assert process.returncode == 143
 
 
 def test_terminate_is_enforced():
-    process = start("signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(30)")
+    process = start("signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(300)")
     process.stdout.readline()
     before = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert process.returncode == 143
-    assert 3 < time.monotonic() - before < 6
+    assert time.monotonic() - before > 3, "it had time to end by itself"
 
 
 def processes_with(marker):

@@ -16,7 +16,7 @@ def test_contract(check, kind, real_registry, make_client):
             await check(client.repository(f"{host}/contract/{check.__name__}:v1"))
 
     if kind == "docker-registry":
-        asyncio.run(main(real_registry.host))
+        asyncio.run(main(real_registry))
     else:
         with FaultyRegistry() as server:
             asyncio.run(main(server.host))

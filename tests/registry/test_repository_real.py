@@ -26,7 +26,7 @@ async def push_blob(repository, raw, media_type=media_types.OCI_LAYER_GZIP, *, k
 def test_push_and_pull_of_a_two_platform_image(real_registry, make_client):
     async def run():
         async with make_client() as client:
-            repository = client.repository(f"{real_registry.host}/a/b:v1")
+            repository = client.repository(f"{real_registry}/a/b:v1")
             children = []
             for architecture in ("amd64", "arm64"):
                 config = await push_blob(
@@ -67,7 +67,7 @@ def test_push_and_pull_of_a_two_platform_image(real_registry, make_client):
 def test_blob_of_known_and_unknown_size(real_registry, make_client, known, size):
     async def run():
         async with make_client() as client:
-            repository = client.repository(f"{real_registry.host}/sizes:v1")
+            repository = client.repository(f"{real_registry}/sizes:v1")
             raw = os.urandom(size)
             descriptor = await push_blob(repository, raw, known=known)
             assert descriptor.size == size
@@ -80,7 +80,7 @@ def test_blob_of_known_and_unknown_size(real_registry, make_client, known, size)
 def test_wrong_bytes_are_not_committed(real_registry, make_client):
     async def run():
         async with make_client() as client:
-            repository = client.repository(f"{real_registry.host}/wrong:v1")
+            repository = client.repository(f"{real_registry}/wrong:v1")
             promised = Descriptor(media_type=media_types.OCI_LAYER, digest=Digest.of(b"right"), size=5)
             with pytest.raises(Corrupt):  # noqa: PT012 - the block is what is tested
                 async with repository.ingest(promised.media_type, promised) as sink:
@@ -96,8 +96,8 @@ def test_wrong_bytes_are_not_committed(real_registry, make_client):
 def test_mount_from_another_repository_sends_nothing(real_registry, make_client):
     async def run():
         async with make_client() as client:
-            one = client.repository(f"{real_registry.host}/mount/from:v1")
-            two = client.repository(f"{real_registry.host}/mount/to:v1")
+            one = client.repository(f"{real_registry}/mount/from:v1")
+            two = client.repository(f"{real_registry}/mount/to:v1")
             descriptor = await push_blob(one, os.urandom(1000))
             two.mount_from[descriptor.digest] = ("no/such/repository", "mount/from")
             async with two.ingest(descriptor.media_type, descriptor) as sink:
@@ -112,8 +112,8 @@ def test_error_of_a_missing_tag_names_the_url(real_registry, make_client):
     async def run():
         async with make_client() as client:
             with pytest.raises(NotFound) as caught:
-                await client.repository(f"{real_registry.host}/a/b:nope").get_manifest("nope")
-            assert f"GET http://{real_registry.host}/v2/a/b/manifests/nope: 404" in str(caught.value)
+                await client.repository(f"{real_registry}/a/b:nope").get_manifest("nope")
+            assert f"GET http://{real_registry}/v2/a/b/manifests/nope: 404" in str(caught.value)
 
     asyncio.run(run())
 

@@ -52,9 +52,12 @@ class SshServer:
         self._folder = folder
         self._host_key = make_key(folder, "host")
         self._authorized = authorized.with_name(authorized.name + ".pub").read_text()
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        # sshd wants to be told its port. Kept as long as it serves, for nobody else to get it; who lets an address be
+        # used again, as sshd does, may listen there, since this never listens.
+        self._kept = socket.socket()
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._kept.bind(("127.0.0.1", 0))
+        self.port = self._kept.getsockname()[1]
 
     def url(self, path: Path) -> str:
         return f"ssh://root@127.0.0.1:{self.port}{path}"
@@ -89,6 +92,7 @@ class SshServer:
         finally:
             process.terminate()
             process.wait()
+            self._kept.close()
 
     def _answers(self, process: subprocess.Popen[bytes]) -> bool:
         assert process.poll() is None, self.said
