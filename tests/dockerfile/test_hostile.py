@@ -49,7 +49,10 @@ def test_expander(text, env):
             result = expander.expand(text, env)
         except TrimaranError:
             continue
-        assert "".join(result.words) == "".join(word for word in result.words)
+        # Words are the value but for the spaces they were split at.
+        assert "".join("".join(result.words).split()) == "".join(result.value.split())
+        assert result.matched <= set(env)
+        assert result.unmatched.isdisjoint(env)
 
 
 @relaxed

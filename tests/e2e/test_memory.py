@@ -31,7 +31,7 @@ def peak(trimaran, context, *words):
 def test_layers_are_streamed(trimaran, bases, context):
     """A context's file and what a RUN left: hashed, compressed, written to an archive."""
     used = []
-    for size in (256 * MIB, 1024 * MIB):
+    for size in (64 * MIB, 384 * MIB):
         with open(context / "big", "wb") as file:
             file.write(os.urandom(MIB))
             file.truncate(size)

@@ -293,6 +293,9 @@ def test_a_list_that_is_damaged_is_a_miss_for_builds(root):
     with sqlite3.connect(f"{root}/store.db") as database:
         database.execute("UPDATE layers SET entries=x'78010000' WHERE entries IS NOT NULL")
     with open_store(root) as store:
+        read = 0
         for (layer,) in store.database.query("SELECT id FROM layers"):
             if store.layers.present(layer):
-                asyncio.run(store.layers.entries(layer))
+                read += 1
+                assert asyncio.run(store.layers.entries(layer))
+        assert read > 0, "a list is made again from where the bytes are"
