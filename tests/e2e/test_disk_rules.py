@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
 import subprocess
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from stage.contexts import Context
@@ -149,3 +152,68 @@ def test_one_changed_file_of_20000_costs_kilobytes(trimaran: Trimaran, context: 
     said = trimaran(*words, cwd=context.folder).stderr
     assert "not cached: 1 of 20000 files changed: src/7/file-7 (content)" in said
     assert databases() - first < 100_000 < first // 10
+
+
+class Watcher(threading.Thread):
+    """The most that a folder took on disk while it was looked at, every few milliseconds."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder, self.most = folder, 0
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self.join()
+
+    def run(self) -> None:
+        while not self._over.wait(0.02):
+            if self.folder.exists():
+                self.most = max(self.most, _seen(self.folder))
+
+
+def _seen(folder: Path) -> int:
+    sizes: dict[int, int] = {}
+    for path, folders, names in os.walk(folder):
+        for name in (*folders, *names):
+            with suppress(OSError):
+                status = os.lstat(os.path.join(path, name))
+                sizes[status.st_ino] = status.st_blocks * 512
+    return sum(sizes.values())
+
+
+LIMIT = 150 * MIB
+OVER = 48 * MIB
+"""What a step may write between two looks, on a machine where they are late; without halting it was 400 MiB."""
+
+
+@pytest.mark.parametrize("where", ["", "--mount=type=cache,target=/cache "])
+def test_a_step_that_writes_without_end_is_stopped_at_the_limit(
+    trimaran: Trimaran, bases: str, context: Context, where: str
+) -> None:
+    target = "/cache/large" if where else "/large"
+    context.dockerfile(f"FROM alpine\nRUN {where}dd if=/dev/zero of={target} bs=1M count=900\n")
+    with Watcher(trimaran.root) as seen:
+        said = trimaran("build", "--cache-limit=150m", "-o", "type=cacheonly", ".", cwd=context.folder, exit_code=1)
+    assert "run the build: the cache limit of 157.3MB is reached" in said.stderr
+    assert seen.most < LIMIT + OVER
+    assert taken(trimaran.root) < LIMIT
+
+
+def test_a_step_is_halted_while_what_is_used_least_goes_for_it(
+    trimaran: Trimaran, bases: str, context: Context
+) -> None:
+    """And its root, which shows all layers below it, is not counted: two thirds of the limit are in those."""
+    lines = ["FROM alpine", *(f"RUN dd if=/dev/zero of=/old{number} bs=1M count=20" for number in range(5))]
+    trimaran("build", "-o", "type=cacheonly", ".", cwd=context.dockerfile("\n".join(lines) + "\n").folder)
+    words = ("build", "--cache-limit=150m", "-o", "type=cacheonly", ".")
+    lines = ["FROM alpine", "RUN dd if=/dev/zero of=/a bs=1M count=90", "RUN dd if=/dev/zero of=/b bs=1M count=40"]
+    with Watcher(trimaran.root) as seen:
+        trimaran(*words, cwd=context.dockerfile("\n".join(lines) + "\n").folder)
+    assert seen.most < LIMIT + OVER
+    assert taken(trimaran.root) < LIMIT
+    trimaran(*words, "--fail-on-miss", cwd=context.folder)

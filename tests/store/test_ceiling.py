@@ -6,6 +6,9 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
+import time
+from contextlib import contextmanager
 
 import pytest
 from test_gc import st_blocks
@@ -138,6 +141,9 @@ def test_settling_after_a_build(tmp_path):
 
 WORKER = """
 import sys
+import threading
+import time
+from contextlib import contextmanager
 from test_ceiling import build
 build(sys.argv[1], range(int(sys.argv[2]), int(sys.argv[2]) + 8), int(sys.argv[3]))
 """
@@ -165,3 +171,60 @@ def test_several_processes_share_the_limit(tmp_path):
         said = process.communicate()[1]
         assert process.returncode == 0, said
     assert most <= limit + TOLERANCE + CHUNK
+
+
+def test_what_writes_is_halted_while_room_is_made_for_it(tmp_path):
+    """However fast it writes, and however long that takes."""
+    build(tmp_path, range(8), 0)
+    going, halts = threading.Event(), []
+
+    @contextmanager
+    def halted():
+        going.clear()
+        time.sleep(0.005)  # who waits for nobody has written by then
+        before = st_blocks(str(tmp_path))
+        yield
+        halts.append((before, st_blocks(str(tmp_path))))
+        going.set()
+
+    def write(path: str) -> None:
+        with open(path, "wb", buffering=0) as file:
+            for _ in range(14 * 16):
+                going.wait()
+                file.write(bytes(MIB // 16))
+                time.sleep(0.001)
+
+    async def step(store) -> None:
+        async with store.ceiling.watched():
+            await asyncio.to_thread(write, os.path.join(store.snapshots.folders.temporary(), "out"))
+
+    with open_store(str(tmp_path)) as store:
+        store.ceiling.limit = 20 * MIB
+        store.ceiling.halted = halted
+        going.set()
+        asyncio.run(step(store))
+        assert st_blocks(str(tmp_path)) <= 28 * MIB, "what came after the last look"
+        store.ceiling.settle(Cancel())
+        assert st_blocks(str(tmp_path)) <= 20 * MIB
+    assert any(after < before for before, after in halts), "room was made while it was held still"
+    assert max(before for before, _ in halts) <= 28 * MIB
+
+
+def test_what_only_the_build_itself_holds_goes_when_it_is_over(tmp_path, run):
+    """A cache mount that it filled faster than anybody looked: pinned, and above the limit for good."""
+    with open_store(str(tmp_path)) as store:
+        store.ceiling.limit = 10 * MIB
+
+        async def main():
+            async with store.ceiling.watched(), store.cache_mounts.hold("/c", "shared") as folder:
+                with open(os.path.join(folder, "large"), "wb") as file:
+                    file.write(bytes(30 * MIB))
+
+        run(main())
+        assert st_blocks(str(tmp_path)) > 30 * MIB
+        assert store.ceiling.settle(Cancel()) >= 30 * MIB
+        assert st_blocks(str(tmp_path)) < 10 * MIB
+        with open_store(str(tmp_path)) as other:
+            other.ceiling.limit = 10 * MIB
+            layer = run(keep(other, 1))
+            assert other.layers.present(layer)

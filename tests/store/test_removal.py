@@ -67,3 +67,25 @@ def test_usage_counts_blocks_and_each_file_once(tmp_path):
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(1 << 30)
     assert 8192 <= disk_usage(Cancel(), str(tmp_path)) <= 20_000
+
+
+def test_what_is_mounted_in_a_folder_does_not_count(tmp_path):
+    """A running step's root lies in the build's temp folder and shows its base: that was counted once more."""
+    from namespaces import in_mount_namespace
+
+    from trimaran.linux.syscalls import mount
+
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/large").write_bytes(bytes(300_000))
+    for name in ("upper", "work", "root"):
+        (tmp_path / "temp" / name).mkdir(parents=True)
+    (tmp_path / "temp/upper/own").write_bytes(bytes(100_000))
+
+    def work() -> None:
+        layers = f"lowerdir={tmp_path}/base,upperdir={tmp_path}/temp/upper,workdir={tmp_path}/temp/work"
+        mount("overlay", f"{tmp_path}/temp/root", "overlay", 0, layers)
+        assert os.path.getsize(tmp_path / "temp/root/large") == 300_000
+        assert 100_000 < disk_usage(Cancel(), str(tmp_path / "temp")) < 150_000
+        assert disk_usage(Cancel(), str(tmp_path / "base")) > 300_000
+
+    in_mount_namespace(work)

@@ -91,3 +91,7 @@ def limit_store(store: Store, settings: Settings, limit: int = 0) -> None:
     store.ceiling.limit = limit or settings.cache_limit.resolve(disk.f_blocks * disk.f_frsize)
     if not store.ceiling.limit:
         store.ceiling.disown()
+        return
+    from trimaran.executor.halting import halted
+
+    store.ceiling.halted = halted

@@ -166,6 +166,11 @@ async def _kill(pid: int, waiting: asyncio.Future[int]) -> None:
         await waiting
 
 
+def started() -> frozenset[int]:
+    """What `spawn` started and nobody has seen end yet."""
+    return frozenset(_started)
+
+
 def children() -> dict[int, list[int]]:
     """Parent to children, of every process we can see."""
     result: dict[int, list[int]] = {}

@@ -3,7 +3,8 @@
 Law: `ledger` never says less than the disk does. It is what was measured last and all room that was given since, to any
 process; when that reaches the limit the store is measured anew, and only then something has to go, the least used
 first, never what a living build has pinned. What others write (steps, git, logs) is seen by the file system's free
-space getting less (`watched`). A limit of 0 is none and costs nothing.
+space getting less (`watched`), the oftener the less room is left; while room is made for them they are halted. A limit
+of 0 is none and costs nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from trimaran import aio
@@ -25,14 +26,18 @@ from trimaran.store.locks import guarded, locked_in_thread
 
 if TYPE_CHECKING:
     from trimaran.store.gc import Collector
+    from trimaran.store.pins import Pins
     from trimaran.store.usage import UsageRecord
 
 CHUNK = 4 << 20
 """Room is taken from the ledger in pieces of at least so many bytes: also how far off the ledger is per process."""
-_LOOK = 0.2
-"""Seconds between two looks at the file system while a build runs."""
-_MEASURE, _SHARE = 1.0, 20
-"""Others may free what a step takes: so the store is measured all the same, for a twentieth of the time at most."""
+_LOOK, _SHORTEST = 0.2, 0.004
+"""Seconds between two looks at the file system while a build runs, at most and at least."""
+_FASTEST = 4e9
+"""Bytes per second that steps may write without getting past the limit between two looks."""
+_MEASURE, _SHARE, _MASKED = 1.0, 20, 4e8
+"""Others may free what a step takes, so many bytes per second: so the store is measured all the same, once a second at
+least, and oftener where little room is left, but for a twentieth of the time at most."""
 _TRIES = 3
 _SHARES = 10
 """Logs of builds, and what is only remembered, may have this part of the limit each before they go for layers."""
@@ -42,8 +47,13 @@ _BLOCK = 4096
 class Ceiling:
     """`limit` in bytes is set before the build begins; `ask` is for disk functions."""
 
-    def __init__(self, root: str, collector: Callable[[], Collector]) -> None:
+    def __init__(self, root: str, collector: Callable[[], Collector], pins: Pins) -> None:
         self.limit = 0
+        self.halted: Callable[[], AbstractContextManager[None]] = nullcontext
+        """Holds still what writes without asking; what fails inside ends it."""
+        self._pins = pins
+        self._left = 0
+        """Of the limit, when the ledger was last looked at."""
         self._root = root
         self._path = os.path.join(root, "ledger")
         self._lock = os.path.join(root, "ledger.lock")
@@ -80,6 +90,7 @@ class Ceiling:
             if used is None or used + size > self.limit:
                 return False
             self._write(used + size)
+            self._left = self.limit - used - size
             return True
 
     def _make_room(self, cancel: Cancel, size: int, what: str) -> None:
@@ -88,7 +99,7 @@ class Ceiling:
             if size and self._measured and self._take(size):
                 return
             collector = self._collector()
-            others = CHUNK * max(0, len(os.listdir(os.path.join(self._root, "live"))) - 1)
+            others = self._others()
             patience = _TRIES
             while True:
                 records = collector.usage(cancel)
@@ -106,6 +117,7 @@ class Ceiling:
             with guarded(self._lock, exclusive=True):
                 self._write(used + others + size)
             self._measured = True
+            self._left = self.limit - used - others - size
 
     def _evict(self, cancel: Cancel, collector: Collector, keep: int) -> int:
         """Bytes freed, 0 when nothing is left to go. A twentieth more than is needed goes, so that few writes evict.
@@ -150,7 +162,10 @@ class Ceiling:
                 file.write(str(used))
 
     def settle(self, cancel: Cancel) -> int:
-        """After a build, or before one that may write nothing: see to it that the store fits; bytes freed."""
+        """After a build, also one that failed: see to it that the store fits; bytes freed.
+
+        Where only the build itself stands in the way, its pins are dropped: it needs them no more.
+        """
         if not self.limit:
             return 0
         with guarded(self._lock, exclusive=True):
@@ -159,13 +174,18 @@ class Ceiling:
             return 0
         with locked_in_thread(cancel, os.path.join(self._root, "locks", "eviction")):
             collector = self._collector()
-            used = sum(record.size for record in collector.usage(cancel))
-            freed = 0
-            while used - freed > self.limit and (more := self._evict(cancel, collector, self.limit)):
-                freed += more
+            before = used = sum(record.size for record in collector.usage(cancel))
+            released = False
+            while used > self.limit:
+                if not self._evict(cancel, collector, self.limit):
+                    if released:
+                        break
+                    self._pins.close()
+                    released = True
+                used = sum(record.size for record in collector.usage(cancel))
             with guarded(self._lock, exclusive=True):
-                self._write(used - freed)
-        return freed
+                self._write(used)
+        return max(0, before - used)
 
     def disown(self) -> None:
         """This process writes without counting: whoever has a limit measures anew."""
@@ -185,30 +205,49 @@ class Ceiling:
                 yield
             finally:
                 watcher.cancel()
-                self._wrote = self._given > 0 or self._free() < before
+                self._wrote = self._given > 0 or self._pins.has_written or self._free() < before
 
     async def _watch(self) -> None:
         """Until cancelled. Unavailable when no room can be made for what was written."""
-        free, given, measured, pause = self._free(), self._given, time.monotonic(), _MEASURE
+        free, given, measured, cost, pause = self._free(), self._given, time.monotonic(), 0.0, _SHORTEST
         while True:
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(pause)
             now, asked, at = self._free(), self._given, time.monotonic()
             unknown = free - now - (asked - given)
-            due = at - measured > pause
-            if due or unknown >= min(CHUNK, self.limit // 16):
+            due = at - measured > max(cost, min(_MEASURE, self._left / _MASKED))
+            if due or unknown >= min(CHUNK, self.limit // 16, max(_BLOCK, self._left)):
                 await aio.in_thread(self._count, 0 if due else unknown)
-                free, given = self._free(), self._given
+                free, given, unknown = self._free(), self._given, 0
             elif unknown < 0:
-                free, given = now, asked
+                free, given, unknown = now, asked, 0
             if due:
                 measured = time.monotonic()
-                pause = max(_MEASURE, _SHARE * (measured - at))
+                cost = _SHARE * (measured - at)
+            pause = min(_LOOK, max(_SHORTEST, (self._left - unknown) / _FASTEST))
 
     def _count(self, cancel: Cancel, size: int) -> None:
         """`size` bytes that are written already; 0: measure."""
         with self._guard:
+            if not size and self._fits(cancel):
+                return
             if not (size and self._measured and self._take(size)):
-                self._make_room(cancel, 0, "run the build")
+                with self.halted():
+                    self._make_room(cancel, 0, "run the build")
+
+    def _fits(self, cancel: Cancel) -> bool:
+        """Measured while everything goes on; the ledger then says what was found."""
+        used = sum(record.size for record in self._collector().usage(cancel)) + self._others()
+        if used > self.limit:
+            return False
+        with guarded(self._lock, exclusive=True):
+            self._write(used)
+        self._left = self.limit - used
+        self._measured = True
+        return True
+
+    def _others(self) -> int:
+        """Room that other builds may have been given and not used yet."""
+        return CHUNK * max(0, len(os.listdir(os.path.join(self._root, "live"))) - 1)
 
     def _free(self) -> int:
         status = os.statvfs(self._root)

@@ -45,6 +45,11 @@ class Pins:
             self._count += 1
             return os.path.join(self._root, "temp", self._name, f"{kind}-{self._count}")
 
+    @property
+    def has_written(self) -> bool:
+        """Whether this process ever asked for a temp file or folder."""
+        return self._count > 0
+
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
         """What fails because somebody removed this process's temp folder, or something in it, says so: Conflict."""

@@ -127,12 +127,15 @@ def _enter(parent: int, name: str) -> int:
 
 
 def disk_usage(cancel: Cancel, path: str) -> int:
-    """Bytes that `path` and all in it take on disk (st_blocks), each inode once; 0 when it is not there."""
+    """Bytes that `path` and all in it take on disk (st_blocks), each inode once; 0 when it is not there.
+
+    What is mounted in it is not in it: a running step's root shows all that lies below it once more.
+    """
     try:
         status = os.lstat(path)
     except OSError:
         return 0
-    total = status.st_blocks * 512
+    total, device = status.st_blocks * 512, status.st_dev
     seen: set[int] = set()
     pending = [path] if stat.S_ISDIR(status.st_mode) else []
     while pending:
@@ -142,13 +145,15 @@ def disk_usage(cancel: Cancel, path: str) -> int:
                 for entry in entries:
                     cancel.check()
                     status = entry.stat(follow_symlinks=False)
-                    if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                    if stat.S_ISDIR(status.st_mode):
+                        if status.st_dev != device:
+                            continue
+                        pending.append(entry.path)
+                    elif status.st_nlink > 1:
                         if status.st_ino in seen:
                             continue
                         seen.add(status.st_ino)
                     total += status.st_blocks * 512
-                    if stat.S_ISDIR(status.st_mode):
-                        pending.append(entry.path)
         except OSError:
             continue
     return total

@@ -40,7 +40,7 @@ class Store:
         self.readonly = database.readonly
         self.pins = Pins(root)
         self.last_use = LastUse(database)
-        self.ceiling = Ceiling(root, lambda: self.collector)
+        self.ceiling = Ceiling(root, lambda: self.collector, self.pins)
         self.content = Content(root, database, self.pins, self.ceiling)
         self.snapshots: Snapshots = choose_snapshots(root, database, self.pins, user_xattrs=user_xattrs)
         self.layers = Layers(

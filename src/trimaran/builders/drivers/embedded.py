@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from trimaran import aio, settings
 from trimaran.caches.options import signings_of
 from trimaran.engine.folder import state_folder
+from trimaran.errors import TrimaranError
 from trimaran.linux import enter as namespaces
 from trimaran.linux.enter import Entered
 from trimaran.linux.outer import WORK, Manner
@@ -70,7 +71,11 @@ async def build(
     configuration = settings.load()
     with open_engine(state_folder(configuration), configuration, entered()) as engine:
         async with engine.registry, client_of(request, environment, secrets or {}, configuration) as client:
-            outcome = await run_build(request, engine, frontends(request.frontend_name), sink, docker, client)
+            try:
+                outcome = await run_build(request, engine, frontends(request.frontend_name), sink, docker, client)
+            except TrimaranError:
+                await aio.in_thread(engine.store.ceiling.settle)
+                raise
             await aio.in_thread(collect, engine.store, configuration)
             return outcome
 
