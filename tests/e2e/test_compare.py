@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from stage.contexts import Context
 from stage.program import Trimaran
+from stage.web_server import WebServer
 
 FIRST = """\
 FROM busybox
@@ -131,6 +133,47 @@ def test_a_build_is_verified_from_its_record(either: Trimaran, bases: str, conte
         assert "is not there any more" in either("verify", build_id, exit_code=1).stderr
     finally:
         os.rename(f"{context.folder}-moved", context.folder)
+
+
+@pytest.mark.root
+def test_a_dockerfile_that_is_no_file_is_verified_from_its_record(
+    trimaran: Trimaran, bases: str, context: Context, tmp_path: Path
+) -> None:
+    """What was given by standard input or fetched is kept; another one at the URL is not what was built."""
+    text = "FROM busybox\nCOPY file /\n"
+    context.write("file", "x\n")
+    trimaran("build", "--reproducible", "-t", "piped", "-f-", context, stdin=text)
+    trimaran("build", "--reproducible", "-t", "alone", "-", stdin="FROM busybox\nRUN echo > /made\n")
+    with WebServer().serving() as web:
+        web.files["/Dockerfile"] = text.encode()
+        said = ("--reproducible", "-f", web.url("/Dockerfile"))
+        trimaran("build", *said, "-t", "fetched", context)
+        trimaran("verify", "-q", "fetched", context, *said)
+        web.files["/Dockerfile"] = text.encode() + b"ENV A=1\n"
+        told = trimaran("verify", "fetched", context, *said, exit_code=1).stderr
+        assert "digest mismatch" in told
+        assert "or since the build that is verified" in told
+    for name in ("piped", "alone", "fetched"):
+        assert "the same bit for bit" in trimaran("verify", name).stdout
+    told = trimaran("verify", "fetched", "--build-arg=A=1", exit_code=1).stderr
+    assert "verify: --build-arg is an option of a build, and there is no context" in told
+    with tarfile.open(tmp_path / "context.tar", "w") as tar:
+        tar.add(context.dockerfile(text).folder, ".")
+    archive = (tmp_path / "context.tar").read_text()
+    trimaran("build", "--reproducible", "-t", "archive", "-", stdin=archive)
+    assert "its context came by standard input, and is not kept" in trimaran("verify", "archive", exit_code=1).stderr
+    assert "bit for bit" in trimaran("verify", "archive", "-", "--reproducible", stdin=archive).stdout
+
+
+def test_a_name_is_a_path_only_where_that_holds_an_image(trimaran: Trimaran, context: Context) -> None:
+    """`app` is often a folder, or a program, beside the image of that name."""
+    context.dockerfile("FROM scratch\nCOPY Dockerfile /\n").write("app/main", "")
+    context.write("tool", "#!/bin/sh\n")
+    for name in ("app", "tool"):
+        trimaran("build", "-q", "-t", name, context)
+    assert "are the same image" in trimaran("diff", "app", "tool", cwd=context.folder).stdout
+    assert "no oci-layout file" in trimaran("diff", "./app", "tool", cwd=context.folder, exit_code=1).stderr
+    assert "read ./tool: " in trimaran("diff", "app", "./tool", cwd=context.folder, exit_code=1).stderr
 
 
 @pytest.mark.root

@@ -120,7 +120,7 @@ def test_a_dockerfile_and_a_context_of_urls_are_locked_too(either, context, serv
     servers.web.files["/Dockerfile"] = b"FROM scratch\nCOPY inside /another\n"
     said = either(*words, "--lock", str(lock), "--locked", exit_code=1).stderr
     assert f"download {urls[0]}: digest mismatch" in said
-    assert "not what the lock says" in said
+    assert "it has changed since the lock was written" in said
     before = servers.asked()
     said = either(*words, "--offline", exit_code=1).stderr
     assert f"download {urls[0]}: it is not on this machine, and --offline lets nobody be asked" in said

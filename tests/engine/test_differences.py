@@ -20,7 +20,7 @@ from trimaran.engine.differences import (
     compare_values,
     needs_common,
 )
-from trimaran.store.entries import FILE, FOLDER, SYMLINK, WHITEOUT, Entry, EntryList
+from trimaran.store.entries import FILE, FOLDER, HARDLINK, SYMLINK, WHITEOUT, Entry, EntryList
 from trimaran.store.tree import Tree
 
 NAMES = ["a", "b", "c"]
@@ -141,3 +141,22 @@ def test_the_text_is_a_tree():
         "a was built again, and is the same bit for bit: sha256:1"
     ]
     assert list(lines(ImageDifference(*sides, same=False)))[-1].startswith("the same config")
+
+
+def test_a_second_name_of_a_file_is_told_from_a_copy():
+    linked = layer(file("a"), Entry("b", HARDLINK, target="a"))
+    apart = layer(file("a"), file("b"))
+    assert compare_files([], [linked], [linked]) == []
+    found = [*compare_files([], [linked], [apart]), *compare_files([], [apart], [linked])]
+    assert told(found) == {("b", "changed", ("hard link",))}
+    assert list(tree(found)) == ["~ b  no hard link to a", "~ b  hard link to a"]
+
+
+def test_more_files_than_anybody_reads_are_counted():
+    files = tuple(FileChange(f"{number:04}", "added" if number else "removed", "file") for number in range(1000))
+    sides = (ImageSide("a", "sha256:1"), ImageSide("b", "sha256:2"))
+    found = list(
+        lines(ImageDifference(*sides, same=False, platforms=(PlatformDifference("linux/amd64", files=files),)))
+    )
+    assert len(found) == 205
+    assert found[-1].strip() == "… and 800 more (in all 999 added, 1 removed): --json tells them"

@@ -106,3 +106,37 @@ def test_what_an_image_was_made_from_is_kept_without_what_may_be_secret(tmp_path
         found = made_image(str(tmp_path), log.build_id)
         expected = MadeImage(request=msgspec.structs.replace(asked, cache_from=()), root=root)
         assert found == (expected if kept else None), url
+
+
+def test_what_is_kept_can_be_repeated_in_another_folder_and_holds_no_proxy_password(tmp_path, monkeypatch):
+    from trimaran.digest import Digest
+    from trimaran.engine.history import made_image
+    from trimaran.engine.request import BuildOutcome, BuildRequest, GivenFile
+    from trimaran.graph.frontend import FrontendRequest
+    from trimaran.oci.descriptor import Descriptor
+    from trimaran.platforms import default
+    from trimaran.settings import HistorySettings
+    from trimaran.sources.given import AgentSource, SecretSource
+    from trimaran.sources.lock import LockEntry
+
+    monkeypatch.chdir(tmp_path)
+    arguments = (("A", "me@home"), ("HTTP_PROXY", "http://me:hush@proxy"), ("https_proxy", "me:hush@proxy:1"))
+    noted = LockEntry("http", "https://host/Dockerfile", "sha256:1")
+    request = BuildRequest(
+        frontend=FrontendRequest(build_platform=default(), build_args=(*arguments, ("no_proxy", "here"))),
+        given=(GivenFile("dockerfile", "Dockerfile", b"FROM scratch"),),
+        noted=(noted,),
+        secrets=(SecretSource("s", path="word"), SecretSource("t", variable="T")),
+        agents=(AgentSource("a", ("key",)), AgentSource()),
+        build_ca=("ca.pem",),
+    )
+    with BuildLog.open(str(tmp_path), request, HistorySettings()) as log:
+        log.keep(BuildOutcome(build_id=log.build_id, root=Descriptor(media_type="m", digest=Digest.of(b"x"), size=1)))
+    made = made_image(str(tmp_path), log.build_id)
+    assert made is not None
+    assert made.lock == (noted,)
+    assert made.request.given == request.given
+    assert made.request.frontend.build_args == (("A", "me@home"), ("no_proxy", "here"))
+    assert [secret.path for secret in made.request.secrets] == [f"{tmp_path}/word", ""]
+    assert [agent.paths for agent in made.request.agents] == [(f"{tmp_path}/key",), ()]
+    assert made.request.build_ca == (f"{tmp_path}/ca.pem",)

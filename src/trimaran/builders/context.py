@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 
 import msgspec
 
 from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.builders.options import STDIN, BuildContext, BuildOptions
+from trimaran.engine.request import GivenFile
 from trimaran.errors import Corrupt, NotFound, Unavailable, UsageError
 from trimaran.graph.frontend import NamedContext
 from trimaran.sources.lock import Lock, LockEntry, LockRequest
@@ -41,6 +42,8 @@ class BuildInputs(msgspec.Struct, frozen=True):
     named_folders: tuple[tuple[str, str], ...] = ()
     locked: tuple[LockEntry, ...] = ()
     """What names that may change meant here, before the engine was asked."""
+    given: tuple[GivenFile, ...] = ()
+    """What is in temporary folders, but for archives of a context."""
 
     @property
     def folders(self) -> tuple[tuple[str, str], ...]:
@@ -75,10 +78,24 @@ async def build_inputs(
 
 
 async def _main(options: BuildOptions, environment: Mapping[str, str], lock: Lock, stack: ExitStack) -> BuildInputs:
-    own = await _own_dockerfile(options, environment, lock, stack)
+    text = await _own_dockerfile(options, environment, lock)
+    own = _kept(stack, _DOCKERFILE, text) if text is not None else ""
     if options.context == STDIN:
-        return await _from_stdin(own, options, stack)
-    return _from_folder(own, options) if not _is_url(options.context) else _from_url(own, options)
+        inputs = await _from_stdin(own, options, stack)
+    else:
+        inputs = _from_folder(own, options) if not _is_url(options.context) else _from_url(own, options)
+    return inputs if text is None else msgspec.structs.replace(inputs, given=(_given_dockerfile(text),))
+
+
+def _given_dockerfile(text: bytes) -> GivenFile:
+    return GivenFile("dockerfile", _DOCKERFILE, text)
+
+
+@contextmanager
+def given_folders(given: Sequence[GivenFile]) -> Iterator[dict[str, str]]:
+    """The temporary folders of an earlier build again, by the names the frontend asks for."""
+    with ExitStack() as stack:
+        yield {file.folder: _kept(stack, file.name, file.content) for file in given}
 
 
 def _from_folder(own: str, options: BuildOptions) -> BuildInputs:
@@ -102,17 +119,15 @@ def is_remote(context: str) -> bool:
     return context.startswith(("http://", "https://")) or parse_git_url(context) is not None
 
 
-async def _own_dockerfile(options: BuildOptions, environment: Mapping[str, str], lock: Lock, stack: ExitStack) -> str:
-    """The folder of a Dockerfile that is no file here: a text, from a URL or standard input; "" for one that is."""
+async def _own_dockerfile(options: BuildOptions, environment: Mapping[str, str], lock: Lock) -> bytes | None:
+    """A Dockerfile that is no file here: a text, from a URL or standard input; None for one that is."""
     if options.dockerfile is not None:
-        data = options.dockerfile
-    elif options.file == STDIN:
-        data = await aio.in_thread(_read_stdin, _DOCKERFILE_LIMIT)
-    elif options.file.startswith(("http://", "https://")):
-        data = await _downloaded(options, environment, lock)
-    else:
-        return ""
-    return _kept(stack, _DOCKERFILE, data)
+        return options.dockerfile
+    if options.file == STDIN:
+        return await aio.in_thread(_read_stdin, _DOCKERFILE_LIMIT)
+    if options.file.startswith(("http://", "https://")):
+        return await _downloaded(options, environment, lock)
+    return None
 
 
 async def _downloaded(options: BuildOptions, environment: Mapping[str, str], lock: Lock) -> bytes:
@@ -132,7 +147,10 @@ async def _downloaded(options: BuildOptions, environment: Mapping[str, str], loc
         data = await download_small(client, options.file, _DOCKERFILE_LIMIT)
     digest = Digest.of(data)
     if locked and digest != locked:
-        raise Corrupt(f"{what}: digest mismatch {digest}: {locked}", hint="it is not what the lock says any more")
+        raise Corrupt(
+            f"{what}: digest mismatch {digest}: {locked}",
+            hint="it has changed since the lock was written, or since the build that is verified",
+        )
     lock.note(HTTP, http_name(url), digest)
     return data
 
@@ -176,7 +194,8 @@ async def _from_stdin(own: str, options: BuildOptions, stack: ExitStack) -> Buil
             hint="pipe a tar archive (gzip, bzip2, xz and zstd are fine), or leave out -f",
         )
     data = start + await aio.in_thread(_read_stdin, _DOCKERFILE_LIMIT)
-    return BuildInputs(_kept(stack, "", b""), _kept(stack, _DOCKERFILE, data), _DOCKERFILE)
+    given = (GivenFile("context", "", b""), _given_dockerfile(data))
+    return BuildInputs(_kept(stack, "", b""), _kept(stack, _DOCKERFILE, data), _DOCKERFILE, given=given)
 
 
 async def _named(context: BuildContext) -> tuple[NamedContext, tuple[str, str] | None]:

@@ -90,6 +90,8 @@ def build_request(
         frontend=_frontend_request(options, inputs, host, environment),
         frontend_name="graph" if options.graphs else "dockerfile.v0",
         folders=inputs.folders,
+        given=inputs.given,
+        noted=inputs.locked,
         names=options.tags,
         outputs=tuple(_outputs(options)),
         secrets=options.secrets,
@@ -152,10 +154,10 @@ def _build_args(options: BuildOptions, environment: Mapping[str, str]) -> tuple[
     if "SOURCE_DATE_EPOCH" in environment and all(name != "SOURCE_DATE_EPOCH" for name, _ in arguments):
         arguments.append(("SOURCE_DATE_EPOCH", environment["SOURCE_DATE_EPOCH"]))
     named = {name for name, _ in options.build_args}
-    return (*arguments, *(pair for pair in _proxies(environment) if pair[0] not in named))
+    return (*arguments, *(pair for pair in proxies(environment) if pair[0] not in named))
 
 
-def _proxies(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def proxies(environment: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     """Those of Docker's config.json: docker gives them to every build, and who set them there expects it."""
     from trimaran.registry.docker_config import DockerConfig
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 import msgspec
 
 from trimaran import settings
-from trimaran.builders.context import build_inputs
+from trimaran.builders import lockfile
+from trimaran.builders.context import build_inputs, given_folders
 from trimaran.builders.drivers import embedded
 from trimaran.builders.options import BuildOptions
-from trimaran.builders.plan import build_request
+from trimaran.builders.plan import build_request, proxies
 from trimaran.engine.build import build
 from trimaran.engine.compare import compare
 from trimaran.engine.differences import AGAIN, ImageDifference
@@ -91,22 +92,38 @@ async def _again(
     sink: Sink,
     environment: Mapping[str, str],
 ) -> ImageDifference:
+    lock = LockRequest(entries=made.lock) if made is not None else LockRequest()
     if options is not None:
-        async with build_inputs(options, environment) as inputs:
+        if options.lock:
+            lock = LockRequest(entries=lockfile.read(options.lock, must_exist=True), strict=options.locked)
+        async with build_inputs(options, environment, lock) as inputs:
             request = build_request(options, inputs, default(), environment)
-            root = await _build(_in_full(request, made), engine, sink, environment)
+            root = await _build(_in_full(request, lock), engine, sink, environment)
     elif made is None:
         raise NotFound(
             f"verify {original.name}: no build of this store made it, so nobody knows from what",
             hint=f"say it: verify {original.name} CONTEXT, with the options it was built with",
         )
     else:
-        _check_folders(made.request)
-        root = await _build(_in_full(made.request, made), engine, sink, environment)
+        with given_folders(made.request.given) as folders:
+            request = _recorded(made.request, folders, environment)
+            _check_folders(request)
+            root = await _build(_in_full(request, lock), engine, sink, environment)
     return await compare(original, root)
 
 
-def _in_full(request: BuildRequest, made: MadeImage | None) -> BuildRequest:
+def _recorded(request: BuildRequest, given: Mapping[str, str], environment: Mapping[str, str]) -> BuildRequest:
+    """The request of a record with what records leave out: folders that were temporary, proxies with a password."""
+    frontend = request.frontend
+    arguments = {**dict(proxies(environment)), **dict(frontend.build_args)}
+    return msgspec.structs.replace(
+        request,
+        frontend=msgspec.structs.replace(frontend, build_args=tuple(arguments.items())),
+        folders=tuple({**dict(request.folders), **given}.items()),
+    )
+
+
+def _in_full(request: BuildRequest, lock: LockRequest) -> BuildRequest:
     """Every step runs, on the sources that were used then; the image goes nowhere."""
     outputs = [output for output in request.outputs if isinstance(output, ImageOptions)]
     image = ImageOutput(store=False)
@@ -125,12 +142,17 @@ def _in_full(request: BuildRequest, made: MadeImage | None) -> BuildRequest:
         fail_on_miss=(),
         cache_from=(),
         cache_to=(),
-        lock=LockRequest(entries=made.lock) if made is not None and not request.lock.entries else request.lock,
+        lock=lock,
     )
 
 
 def _check_folders(request: BuildRequest) -> None:
     for name, path in request.folders:
+        if name == "context" and request.frontend.context_is_archive:
+            raise NotFound(
+                "verify: its context came by standard input, and is not kept",
+                hint="give it again: verify IMAGE - < ARCHIVE, with the options it was built with",
+            )
         if not os.path.isdir(path):
             raise NotFound(
                 f"verify: the folder {path} ({name}) is not there any more",

@@ -6,16 +6,27 @@ Pure.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from trimaran.engine.differences import AGAIN, FieldChange, FileChange, ImageDifference, LayerChange, PlatformDifference
+from trimaran.engine.differences import (
+    AGAIN,
+    HARD_LINK,
+    FieldChange,
+    FileChange,
+    ImageDifference,
+    LayerChange,
+    PlatformDifference,
+)
 from trimaran.sizes import decimal_size
 
 _SIGNS = {"added": "+", "removed": "-", "changed": "~"}
 _SHORT = 19
 """Of a digest: sha256: and 12 digits."""
 _LONGEST = 60
+_MOST_FILES = 200
+"""Of one platform: more than anybody reads. JSON has all."""
 
 
 def lines(difference: ImageDifference) -> Iterator[str]:
@@ -49,7 +60,15 @@ def _platform(difference: PlatformDifference) -> Iterator[str]:
     yield from _indented(history, "history")
     yield from _indented(_fields(difference.manifest), "manifest")
     yield from _indented(map(_layer, difference.layers), "layers")
-    yield from _indented(tree(difference.files), "files")
+    yield from _indented(_files(difference.files), "files")
+
+
+def _files(files: Sequence[FileChange]) -> Iterator[str]:
+    yield from tree(files[:_MOST_FILES])
+    if len(files) > _MOST_FILES:
+        counts = Counter(file.change for file in files)
+        kinds = ", ".join(f"{count} {change}" for change, count in sorted(counts.items()))
+        yield f"  … and {len(files) - _MOST_FILES} more (in all {kinds}): --json tells them"
 
 
 def _indented(found: Iterable[str], title: str) -> Iterator[str]:
@@ -119,6 +138,9 @@ def _changes(file: FileChange) -> str:
             words.append(f"content ({field.before} → {field.after} bytes)")
         elif field.name == "time":
             words.append(f"time {_time(field.before)} → {_time(field.after)}")
+        elif field.name == HARD_LINK:
+            words += [f"no hard link to {field.before}"] if field.before else []
+            words += [f"hard link to {field.after}"] if field.after else []
         else:
             words.append(f"{field.name} {_value(field.before)} → {_value(field.after)}")
     return "  " + ", ".join(words)

@@ -20,6 +20,8 @@ _NOT_HERE = frozenset({
     "attest", "builder", "cache-from", "cache-to", "call", "check", "fail-on-miss", "iidfile", "load", "metadata-file",
     "no-cache", "no-cache-filter", "offline", "print", "provenance", "push", "sbom", "tag",
 })  # fmt: skip
+_OF_OURS = frozenset({"debug", "progress", "quiet"})
+"""What the record of a build does not say."""
 
 COMMAND = Command(
     name="verify",
@@ -51,8 +53,11 @@ def run(values: Values, invocation: Invocation) -> int:
     if len(values.arguments) > 1:
         context = values.as_of(FLAGS, values.arguments[1:])
         options = build_options(context, invocation.environment, debug=invocation.debug)
-    elif values.given("output") or values.given("file"):
-        raise UsageError("verify: options of a build, and no context", hint=f"say what to build: verify {name} CONTEXT")
+    elif given := next((flag.name for flag in FLAGS if flag.name not in _OF_OURS and values.given(flag.name)), ""):
+        raise UsageError(
+            f"verify: --{given} is an option of a build, and there is no context",
+            hint=f"leave it out to build {name} as it was built here, or say what to build: verify {name} CONTEXT",
+        )
     embedded.enter()
     from trimaran.builders.verify import verify
 

@@ -19,6 +19,9 @@ from trimaran.store.tree import Tree
 AGAIN = "built again"
 """What the second image is called where it was made to be compared."""
 
+HARD_LINK = "hard link"
+"""A field: of which other file a path is a second name."""
+
 Change = Literal["added", "removed", "changed"]
 
 
@@ -171,6 +174,7 @@ def compare_files(
 ) -> list[FileChange]:
     """What differs between the roots of two stacks that begin with `below` (which may be left out: `needs_common`)."""
     trees = [Tree.stack([*below, *lists]) for lists in (before, after)]
+    links = any(tree.has_links for tree in trees)
     found: list[FileChange] = []
     gone = "\0"
     for path in _candidates(trees, (before, after)):
@@ -178,7 +182,8 @@ def compare_files(
             continue
         one, other = trees[0].get(path), trees[1].get(path)
         if one is not None and other is not None:
-            if fields := tuple(_fields(one, other)):
+            linked = _links(trees, path) if links and one.kind == other.kind == FILE else ()
+            if fields := (*_fields(one, other), *linked):
                 found.append(FileChange(path, "changed", other.kind, other.size, fields))
             if one.kind == FOLDER != other.kind:
                 gone = f"{path}/"
@@ -224,6 +229,12 @@ def _fields(before: Entry, after: Entry) -> Iterator[FieldChange]:
             yield FieldChange(name, one, other)
     attributes = [{name: value.hex() for name, value in entry.xattrs} for entry in (before, after)]
     yield from compare_values(attributes[0], attributes[1], "xattr")
+
+
+def _links(trees: Sequence[Tree], path: str) -> Iterator[FieldChange]:
+    """Whether it is another name of the same file on one side alone; the name that a layer has first, None for it."""
+    first = [name if name != path else None for _, name in (tree.inode(path) for tree in trees)]
+    yield from compare_values(first[0], first[1], HARD_LINK)
 
 
 def platform_name(platform: Platform | None) -> str:

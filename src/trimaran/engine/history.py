@@ -193,8 +193,8 @@ class BuildLog:
         if outcome.root is None or any(map(_may_hold_a_password, urls)):
             return
         with suppress(OSError):  # a build does not fail for want of it
-            request = msgspec.structs.replace(self._request, cache_from=(), cache_to=())  # may hold keys of a store
-            made = MadeImage(request=request, root=outcome.root, lock=outcome.lock)
+            request = _repeatable(self._request)
+            made = MadeImage(request=request, root=outcome.root, lock=(*request.noted, *outcome.lock))
             with open(os.path.join(self.folder, MADE), "wb") as file:
                 file.write(pack(made))
 
@@ -221,6 +221,32 @@ class BuildLog:
         )
         with open(f"{self.folder}/record.json", "wb") as file:
             file.write(msgspec.json.encode(record))
+
+
+def _repeatable(request: BuildRequest) -> BuildRequest:
+    """The request as it may be written down, and repeated in another working folder."""
+    frontend = request.frontend
+    arguments = tuple(
+        (name, value)
+        for name, value in frontend.build_args
+        if not (name.lower().endswith("_proxy") and ("@" in value or _may_hold_a_password(value)))
+    )
+    secrets = [
+        msgspec.structs.replace(secret, path=os.path.abspath(secret.path)) if secret.path else secret
+        for secret in request.secrets
+    ]
+    agents = [
+        msgspec.structs.replace(agent, paths=tuple(map(os.path.abspath, agent.paths))) for agent in request.agents
+    ]
+    return msgspec.structs.replace(
+        request,
+        frontend=msgspec.structs.replace(frontend, build_args=arguments),
+        secrets=tuple(secrets),
+        agents=tuple(agents),
+        build_ca=tuple(map(os.path.abspath, request.build_ca)),
+        cache_from=(),  # may hold keys of a store
+        cache_to=(),
+    )
 
 
 def _may_hold_a_password(url: str) -> bool:

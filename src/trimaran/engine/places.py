@@ -22,6 +22,8 @@ from trimaran.reference import Reference
 from trimaran.sources.places import place_of
 
 LAYOUT = "oci-layout://"
+_PATHS = (LAYOUT, "/", "./", "../")
+"""What no name begins with."""
 
 
 class PlacedImage(msgspec.Struct, frozen=True):
@@ -79,14 +81,31 @@ async def open_image(text: str, engine: Engine) -> AsyncIterator[PlacedImage]:
 
 
 def _look(_cancel: Cancel, text: str) -> tuple[str, str, str]:
-    """Path, name in it, and what is there: a folder, a file, or ""."""
+    """Path, name in it, and what is there: a folder, a file, or "".
+
+    What may be an image's name, too, is a path only where that holds an image: the folder `app` is rarely a layout.
+    """
     path = text.removeprefix(LAYOUT)
     before, colon, name = path.rpartition(":")
-    if os.path.isdir(path):
+    if os.path.isdir(path) and (text.startswith(_PATHS) or _is_layout(path)):
         return path, "", "folder"
-    if colon and os.path.isdir(before):
+    if colon and os.path.isdir(before) and (text.startswith(_PATHS) or _is_layout(before)):
         return before, name, "folder"
-    return path, "", "file" if os.path.isfile(path) else ""
+    return path, "", "file" if os.path.isfile(path) and (text.startswith(_PATHS) or _is_archive(path)) else ""
+
+
+def _is_layout(folder: str) -> bool:
+    return os.path.exists(os.path.join(folder, "oci-layout"))
+
+
+def _is_archive(path: str) -> bool:
+    from trimaran.sources.archives import START, is_archive
+
+    try:
+        with open(path, "rb") as file:
+            return is_archive(file.read(START))
+    except OSError:
+        return True  # whoever reads it says why not
 
 
 async def _in_layout(text: str, path: str, name: str) -> PlacedImage:
@@ -97,7 +116,7 @@ async def _in_layout(text: str, path: str, name: str) -> PlacedImage:
 
 
 async def _by_name(text: str, engine: Engine) -> PlacedImage:
-    if text.startswith((LAYOUT, "/", "./", "../")):
+    if text.startswith(_PATHS):
         raise NotFound(f"read {text}: no such file or folder")
     try:
         stored = images.find(engine.store, text)

@@ -28,6 +28,14 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
     """Of all RUN steps of the build together."""
 
 
+class GivenFile(msgspec.Struct, frozen=True):
+    """The one file of a local folder (or none: `name` is "") that is there for this build alone."""
+
+    folder: str
+    name: str
+    content: bytes
+
+
 class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One build. `folders` are the client's local folders by the name the frontend asks for them.
 
@@ -37,6 +45,10 @@ class BuildRequest(msgspec.Struct, frozen=True, kw_only=True):
     frontend: FrontendRequest
     frontend_name: str = "dockerfile.v0"
     folders: tuple[tuple[str, str], ...] = ()
+    given: tuple[GivenFile, ...] = ()
+    """What is in those of `folders` that end with the build: a Dockerfile of standard input, of a URL, of a program."""
+    noted: tuple[LockEntry, ...] = ()
+    """What names that may change meant before the engine was asked."""
     names: tuple[str, ...] = ()
     outputs: tuple[Output, ...] = ()
     secrets: tuple[SecretSource, ...] = ()
