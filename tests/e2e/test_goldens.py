@@ -66,4 +66,5 @@ def _build(case: cases.Case, command: Trimaran, context: Path, trees: dict[str, 
     command("build", "--output", f"type=oci,dest={output}", *case.options, ".", cwd=context)
     with archive(output) as (opened, descriptor):
         found = images(opened, descriptor)
-    return golden.document(found, {name: {} if case.scratch else trees[name] for name in found}, begun)
+    bases_of = {name: {} if case.scratch else trees[name] for name in found}
+    return golden.document(found, bases_of, begun, with_layers=case.with_layers)

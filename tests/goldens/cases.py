@@ -32,6 +32,7 @@ class Case(NamedTuple):
     scratch: bool  # the last stage begins from nothing
     allowed: Mapping[str, str]  # where Trimaran differs on purpose -> why
     allowed_rootless: Mapping[str, str]  # where it cannot help it without root -> why
+    with_layers: bool  # what is in each layer is compared, too
     needs_root: str  # why an ordinary account cannot build it at all
 
     @property
@@ -56,8 +57,9 @@ def read(name: str) -> Case:
     path = FOLDER / name / "case.json"
     document = json.loads(path.read_text()) if path.exists() else {}
     parts = (document.get("options", []), document.get("context", {}), document.get("base", {}))
-    differing = (document.get("allowed", {}), document.get("allowed_rootless", {}), document.get("needs_root", ""))
-    return Case(name, *parts, document.get("scratch", False), *differing)
+    differing = (document.get("allowed", {}), document.get("allowed_rootless", {}))
+    flags = (document.get("layers", False), document.get("needs_root", ""))
+    return Case(name, *parts, document.get("scratch", False), *differing, *flags)
 
 
 def write_files(folder: Path, files: Mapping[str, Any], owner: int = -1) -> None:

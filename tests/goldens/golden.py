@@ -10,8 +10,13 @@ from goldens.images import Image, Tree
 NOW = "now"
 
 
-def document(found: dict[str, Image], bases: dict[str, Tree], begun: int) -> dict[str, Any]:
-    """Per platform: manifest, config and what differs from the base image's files. `begun`: when the build began."""
+def document(
+    found: dict[str, Image], bases: dict[str, Tree], begun: int, *, with_layers: bool = False
+) -> dict[str, Any]:
+    """Per platform: manifest, config and what differs from the base image's files. `begun`: when the build began.
+
+    If asked, also what is in each layer above the base's, which is one.
+    """
     return {
         name: {
             "media_types": [
@@ -21,6 +26,7 @@ def document(found: dict[str, Image], bases: dict[str, Tree], begun: int) -> dic
             "annotations": image.manifest.get("annotations", {}),
             "config": _config(image.config),
             "files": _files(image.tree, bases[name], begun),
+            **({"layers": [" ".join(names) for names in image.layers[1:]]} if with_layers else {}),
         }
         for name, image in sorted(found.items())
     }

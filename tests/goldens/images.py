@@ -42,6 +42,7 @@ class Image(NamedTuple):
     manifest: dict[str, Any]
     config: dict[str, Any]
     tree: Tree
+    layers: list[list[str]]  # the names in each layer, in its order, hard links with what they lead to
 
 
 @contextmanager
@@ -108,15 +109,16 @@ def _image(opened: Open, manifest: dict[str, Any]) -> Image:
     if parts[1:] == ["arm64", "v8"]:  # says no more than arm64 does, and not everybody says it
         parts.pop()
     tree: Tree = {}
+    layers: list[list[str]] = []
     # An image without layers may say null.
     for layer, diff_id in zip(manifest["layers"] or (), config["rootfs"]["diff_ids"] or (), strict=True):
         content = _Hashing(_unpacked(opened(layer["digest"]), layer["mediaType"]))
         with tarfile.open(fileobj=content, mode="r|") as entries:  # type: ignore[call-overload]
-            _apply(tree, entries)
+            layers.append(_apply(tree, entries))
         content.drain()
         if content.digest() != diff_id:
             raise ValueError(f"{layer['digest']} unpacks to {content.digest()}, the config says {diff_id}")
-    return Image("/".join(filter(None, parts)), manifest, config, tree)
+    return Image("/".join(filter(None, parts)), manifest, config, tree, layers)
 
 
 def _content(content: IO[bytes], size: int) -> dict[str, Any]:
@@ -159,12 +161,14 @@ class _Hashing:
         return "sha256:" + self._hash.hexdigest()
 
 
-def _apply(tree: Tree, entries: tarfile.TarFile) -> None:
-    """Lay one layer over `tree`. A whiteout hides only what lower layers hold, wherever it stands in its layer."""
+def _apply(tree: Tree, entries: tarfile.TarFile) -> list[str]:
+    """Lay one layer over `tree`; its names. A whiteout hides only what lower layers hold, wherever it stands in its layer."""
     own: Tree = {}
+    names: list[str] = []
     hidden: list[tuple[str, bool]] = []
     for member in entries:
         path = member.name.strip("/").removeprefix("./").rstrip("/")
+        names.append(f"{path} = {member.linkname}" if member.islnk() else path)
         if path in ("", "."):
             continue
         parent, _, base = path.rpartition("/")
@@ -180,6 +184,7 @@ def _apply(tree: Tree, entries: tarfile.TarFile) -> None:
         if entry["type"] != "folder" or tree.get(path, entry)["type"] != "folder":
             _remove(tree, path, itself=True)
     tree |= own
+    return names
 
 
 def _remove(tree: Tree, path: str, *, itself: bool) -> None:

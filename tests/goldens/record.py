@@ -58,7 +58,8 @@ def record(case: cases.Case, registry: str, trees: dict[str, Tree]) -> dict[str,
             found = images(opened, descriptor)
     finally:
         shutil.rmtree(folder)
-    return golden.document(found, {name: {} if case.scratch else trees[name] for name in found}, begun)
+    bases_of = {name: {} if case.scratch else trees[name] for name in found}
+    return golden.document(found, bases_of, begun, with_layers=case.with_layers)
 
 
 def _buildx() -> str:

@@ -2,47 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import stat
 import subprocess
 
 import pytest
-from namespaces import in_mount_namespace, in_user_namespace
 
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, NotFound
 from trimaran.store.entries import EMPTY, FILE, FOLDER, SYMLINK, WHITEOUT, Entry, EntryList
 from trimaran.store.folder import Inline
 from trimaran.store.rootfs import Rootfs
-from trimaran.store.snapshots.copy import CopySnapshots
-from trimaran.store.store import open_store
 
 pytestmark = pytest.mark.root
 
 T = 1_700_000_000_000_000_000
-
-
-@pytest.fixture(params=["overlay", "copy", "user"])
-def stacks(request, tmp_path):
-    """Run `work(store)` (a coroutine function) where stacks are shown by this member."""
-    root = tmp_path / "store"
-
-    def show(work):
-        def inside():
-            with open_store(str(root), user_xattrs=request.param == "user") as store:
-                if request.param == "copy":
-                    store.snapshots._chosen = CopySnapshots(store.snapshots.folders)
-                else:
-                    assert store.snapshots.name == "overlay", store.snapshots.refusal
-                asyncio.run(work(store))
-
-        if request.param == "user":
-            in_user_namespace(inside)
-        else:
-            in_mount_namespace(inside)
-
-    return show
 
 
 def entry(path: str, kind: str = FILE, mode: int = 0o644, **fields):
@@ -105,30 +79,6 @@ def test_changes_become_a_layer(stacks):
         await store.sync()
 
     stacks(work)
-
-
-def test_a_copy_tells_what_was_touched_from_what_was_changed(tmp_path):
-    """All numbers of the files are as they were, but for the time of change: content and attributes decide."""
-
-    async def work(store):
-        store.snapshots._chosen = CopySnapshots(store.snapshots.folders)
-        async with store.roots.mount(Rootfs((await base(store),)), writable=True) as mounted:
-            for path, data in (("etc/passwd", b"root:x:0:0\n"), ("usr/bin/sh", b"??"), ("d/x", b"1")):
-                before = os.stat(os.path.join(mounted.path, path))
-                with open(os.path.join(mounted.path, path), "r+b") as file:
-                    file.write(data)
-                if path == "d/x":
-                    os.setxattr(file.name, "user.mark", b"1")
-                os.utime(file.name, ns=(before.st_atime_ns, before.st_mtime_ns))
-            layer = await mounted.commit()
-        entries = await store.layers.entries(layer)
-        assert {e.path for e in entries if e.kind == FILE} == {"usr/bin/sh", "d/x"}
-
-    def inside():
-        with open_store(str(tmp_path / "store")) as store:
-            asyncio.run(work(store))
-
-    in_mount_namespace(inside)
 
 
 def test_nothing_changed_is_no_layer(stacks):

@@ -1,8 +1,7 @@
 """A stack shown as a full copy (blocks shared where the file system can): for places that refuse overlayfs.
 
-What changed is found by comparing inode, size, mode, owner and times with those of the copy, and the content where
-all but the time of change is as it was; changed files are moved, not copied, into a folder of the same form as an
-overlay upper.
+What may have changed is found by comparing inode, size, mode, owner and times with those of the copy, and moved, not
+copied, into a folder of the same form as an overlay upper; there it is compared with the stack, as everywhere.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ from trimaran.store.removal import remove_tree
 from trimaran.store.snapshots import Mounted, RootStatus
 from trimaran.store.snapshots.folders import SnapshotFolders
 from trimaran.store.snapshots.lowers import Lowers, mark_whiteouts
+from trimaran.store.snapshots.unchanged import is_empty, leave_out_unchanged
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PIECE = 1 << 24
-_CTIME = 5  # its place in a stamp
 
 _Stamp = tuple[int, ...]
 
@@ -51,17 +50,26 @@ class CopySnapshots:
                     copy_stack(cancel, lowers, path, user_xattrs=self.folders.user_xattrs)
                 dress(path, root)
             before = _stamps(cancel, path) if writable else {}
-            yield _CopyMount(path, os.path.join(base, "upper"), before, lowers, user_xattrs=self.folders.user_xattrs)
+            upper = os.path.join(base, "upper")
+            yield _CopyMount(path, upper, before, lowers, root, user_xattrs=self.folders.user_xattrs)
         finally:
             remove_tree(Cancel(), base)
 
 
 class _CopyMount:
     def __init__(
-        self, path: str, upper: str, before: dict[str, _Stamp], lowers: Sequence[str], *, user_xattrs: bool
+        self,
+        path: str,
+        upper: str,
+        before: dict[str, _Stamp],
+        lowers: Sequence[str],
+        root: RootStatus,
+        *,
+        user_xattrs: bool,
     ) -> None:
         self.path = path
         self._lowers = lowers
+        self._root = root
         self._user_xattrs = user_xattrs
         self._upper = upper
         self._before = before
@@ -70,9 +78,6 @@ class _CopyMount:
         with disk_errors("commit layer"):
             after = _stamps(cancel, self.path)
             changed = [path for path, stamp in after.items() if path and self._before.get(path) != stamp]
-            touched = {path for path in changed if _only_touched(self._before.get(path), after[path])}
-            same = _unchanged(cancel, self.path, self._lowers, touched, user_xattrs=self._user_xattrs)
-            changed = [path for path in changed if path not in same]
             gone = [path for path in self._before if path not in after]
             if not changed and not gone and self._before[""][:3] == after[""][:3]:
                 return None
@@ -85,68 +90,8 @@ class _CopyMount:
                 gone=gone,
                 user_xattrs=self._user_xattrs,
             )
-        return self._upper
-
-
-def _only_touched(before: _Stamp | None, after: _Stamp) -> bool:
-    """Whether a file is as it was, but for the time of its last change: its content may be what it was.
-
-    Regular files only: no device of an image is ever opened.
-    """
-    return (
-        stat.S_ISREG(after[0])
-        and before is not None
-        and len(before) == len(after) > _CTIME
-        and _untimed(before) == _untimed(after)
-    )
-
-
-def _untimed(stamp: _Stamp) -> _Stamp:
-    return (*stamp[:_CTIME], *stamp[_CTIME + 1 :])
-
-
-def _unchanged(cancel: Cancel, root: str, lowers: Sequence[str], paths: set[str], *, user_xattrs: bool) -> set[str]:
-    """Those of the files `paths` of `root` that hold what the stack shows there."""
-    if not paths:
-        return set()
-    with Lowers(lowers, user_xattrs=user_xattrs) as stack:
-        return {path for path in paths if _is_same(cancel, os.path.join(root, path), stack, path)}
-
-
-def _is_same(cancel: Cancel, file: str, stack: Lowers, path: str) -> bool:
-    above, _, name = path.rpartition("/")
-    parts = above.split("/") if above else []
-    for count in range(len(parts)):
-        list(stack.folders("/".join(parts[:count])))  # whoever asks for a folder has asked for those above it
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    for folder in stack.folders(above):
-        try:
-            if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-                return False
-            lower = os.open(name, flags, dir_fd=folder)
-        except FileNotFoundError:
-            continue
-        try:
-            upper = os.open(file, flags)
-            try:
-                return _equal(cancel, upper, lower)
-            finally:
-                os.close(upper)
-        finally:
-            os.close(lower)
-    return False
-
-
-def _equal(cancel: Cancel, one: int, other: int) -> bool:
-    while True:
-        cancel.check()
-        data = os.read(one, 1 << 20)
-        if data != os.read(other, 1 << 20):
-            return False
-        if not data:
-            return {name: os.getxattr(one, name) for name in os.listxattr(one)} == {
-                name: os.getxattr(other, name) for name in os.listxattr(other) if ".overlay." not in name
-            }
+            leave_out_unchanged(cancel, self._upper, self._lowers, user_xattrs=self._user_xattrs)
+            return None if is_empty(self._upper, self._root) else self._upper
 
 
 def _stamps(cancel: Cancel, root: str) -> dict[str, _Stamp]:
@@ -173,7 +118,6 @@ def _stamp(status: os.stat_result) -> _Stamp:
     own = (status.st_mode, status.st_uid, status.st_gid, status.st_ino, status.st_mtime_ns)
     if stat.S_ISDIR(status.st_mode):
         return own
-    assert len(own) == _CTIME
     return (*own, status.st_ctime_ns, status.st_size, status.st_rdev)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Self
@@ -17,7 +16,6 @@ from typing import Self
 from trimaran.aio import Cancel
 from trimaran.store.entries import WHITEOUT, EntryList, parent
 from trimaran.store.nodes import is_whiteout, make_whiteout
-from trimaran.store.snapshots import RootStatus
 
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -192,45 +190,3 @@ def mark_listed_whiteouts(root: int, entries: EntryList, *, user_xattrs: bool) -
                 mark_whiteouts(folder, user_xattrs=user_xattrs)
             finally:
                 os.close(folder)
-
-
-def is_unchanged(cancel: Cancel, upper: str, lowers: Sequence[str], root: RootStatus, *, user_xattrs: bool) -> bool:
-    """Whether `upper` has only folders that the stack shows just so; `/` may have other times."""
-    own = os.stat(upper, follow_symlinks=False)
-    if (stat.S_IMODE(own.st_mode), own.st_uid, own.st_gid) != (stat.S_IMODE(root.mode), root.uid, root.gid):
-        return False
-    name = opaque_name(user_xattrs=user_xattrs)
-    top = os.open(upper, _FOLDER)
-    try:
-        with Lowers(lowers, user_xattrs=user_xattrs) as stack:
-            pending = [""]
-            while pending:
-                cancel.check()
-                path = pending.pop()
-                folder = open_folder(top, path)
-                assert folder is not None
-                try:
-                    if path and not _same_folder(folder, stack.status(path), name):
-                        return False
-                    with os.scandir(folder) as entries:
-                        for entry in entries:
-                            if not entry.is_dir(follow_symlinks=False):
-                                return False
-                            pending.append(f"{path}/{entry.name}" if path else entry.name)
-                finally:
-                    os.close(folder)
-    finally:
-        os.close(top)
-    return True
-
-
-def _same_folder(folder: int, below: os.stat_result | None, opaque: str) -> bool:
-    if below is None or is_opaque(folder, opaque):
-        return False
-    own = os.fstat(folder)
-    return (own.st_mode, own.st_uid, own.st_gid, own.st_mtime_ns) == (
-        below.st_mode,
-        below.st_uid,
-        below.st_gid,
-        below.st_mtime_ns,
-    )

@@ -13,7 +13,8 @@ from trimaran.linux import mounts
 from trimaran.store.disk import disk_errors
 from trimaran.store.snapshots import Mounted, RootStatus
 from trimaran.store.snapshots.folders import SnapshotFolders
-from trimaran.store.snapshots.lowers import explicit_deletions, is_unchanged
+from trimaran.store.snapshots.lowers import explicit_deletions
+from trimaran.store.snapshots.unchanged import is_empty, leave_out_unchanged
 
 
 class OverlaySnapshots:
@@ -75,10 +76,9 @@ class _OverlayMount:
             raise AssertionError("taken twice, or mounted for reading")
         self._mounted.close()
         with disk_errors("commit layer"):
-            if is_unchanged(cancel, upper, self._lowers, self._root, user_xattrs=self._user_xattrs):
-                return None
             explicit_deletions(cancel, upper, self._lowers, user_xattrs=self._user_xattrs)
-        return upper
+            leave_out_unchanged(cancel, upper, self._lowers, user_xattrs=self._user_xattrs)
+            return None if is_empty(upper, self._root) else upper
 
 
 def _upper(base: str, root: RootStatus) -> str:
