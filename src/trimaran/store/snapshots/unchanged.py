@@ -61,7 +61,7 @@ class _Leaving:
     def __exit__(self, *_: object) -> None:
         os.close(self.top)
         os.close(self._to)
-        unlink_all([os.path.join(self._gone, str(number)) for number in range(self._count)])
+        unlink_all(self._gone, [str(number) for number in range(self._count)])
         os.rmdir(self._gone)
 
     def take(self, folder: int, names: Sequence[str]) -> None:
