@@ -80,6 +80,10 @@ class Cancelled(TrimaranError):
     """The user or a sibling's failure stopped the work (exit code 130)."""
 
 
+NOT_CACHED = "it is not cached"
+"""How the message of a `NotCached` ends."""
+
+
 class NotCached(TrimaranError):
     """A step would have to run where the cache was to serve all (`--fail-on-miss`). `reasons` are of `misses.py`."""
 

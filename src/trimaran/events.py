@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STDOUT = 1
 STDERR = 2
+CANCELED = "context canceled"
+"""The error of a vertex that was stopped, as BuildKit words it."""
 
 
 class ProgressGroup(msgspec.Struct, frozen=True):
@@ -200,5 +202,5 @@ def error_words(error: BaseException) -> str:
     from asyncio import CancelledError
 
     if isinstance(error, CancelledError):
-        return "context canceled"
+        return CANCELED
     return str(error) if isinstance(error, TrimaranError) else f"{type(error).__name__}: {error}"

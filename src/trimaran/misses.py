@@ -10,6 +10,8 @@ from typing import Literal
 import msgspec
 
 How = Literal["changed", "added", "removed"]
+What = Literal["base", "source"]
+"""What a step works on, or something else that it reads."""
 FileHow = Literal["content", "mode", "owner", "kind", "target", "attributes", "added", "removed"]
 
 
@@ -18,6 +20,15 @@ class NeverBuilt(msgspec.Struct, frozen=True, tag="never-built"):
 
     whole: bool = False
     """Nothing of its build file was built here before: no news, then."""
+    platform: str = ""
+    """Its build file was built here before, but never for this platform."""
+
+
+class Unfinished(msgspec.Struct, frozen=True, tag="unfinished"):
+    """It ran before, and nothing came of it that could be kept; `at` in nanoseconds since the epoch."""
+
+    how: Literal["failed", "canceled"]
+    at: int
 
 
 class CacheOff(msgspec.Struct, frozen=True, tag="no-cache"):
@@ -44,6 +55,7 @@ class SourceChange(msgspec.Struct, frozen=True, tag="source"):
     name: str
     before: str
     after: str
+    what: What = "base"
 
 
 class SourceReplaced(msgspec.Struct, frozen=True, tag="replaced"):
@@ -51,6 +63,7 @@ class SourceReplaced(msgspec.Struct, frozen=True, tag="replaced"):
 
     before: str
     after: str
+    what: What = "base"
 
 
 class FileChange(msgspec.Struct, frozen=True):
@@ -64,6 +77,7 @@ class FilesChanged(msgspec.Struct, frozen=True, tag="files"):
     source: str
     """The source path as it is named; "" for all."""
     total: int
+    """Files that it reads or that are among the changed, and folders that are among these."""
     changed: int = 0
     files: tuple[FileChange, ...] = ()
     origin: str = ""
@@ -71,9 +85,10 @@ class FilesChanged(msgspec.Struct, frozen=True, tag="files"):
 
 
 class SecretChange(msgspec.Struct, frozen=True, tag="secret"):
-    """A secret that was given with `cache-key=hash`."""
+    """A secret that is given with `cache-key=hash`; added, removed: since then, or no more."""
 
     id: str
+    how: How = "changed"
 
 
 class InputChange(msgspec.Struct, frozen=True, tag="input"):
@@ -98,6 +113,7 @@ class BytesGone(msgspec.Struct, frozen=True, tag="bytes-gone"):
 
 Reason = (
     NeverBuilt
+    | Unfinished
     | CacheOff
     | OpChange
     | StepChange

@@ -26,6 +26,7 @@ from trimaran.misses import (
     SourceChange,
     SourceReplaced,
     StepChange,
+    Unfinished,
 )
 
 NOW = 1_700_000_000_000_000_000
@@ -33,6 +34,9 @@ HOUR = 3600 * 1_000_000_000
 FILES = tuple(FileChange(name, "content") for name in ("a", "b", "c", "d"))
 WORDS = {
     NeverBuilt(): "built for the first time",
+    NeverBuilt(platform="linux/arm64"): "built for linux/arm64 for the first time",
+    Unfinished("failed", NOW - 3 * HOUR): "it failed 3 hours ago, and nothing of it was kept",
+    Unfinished("canceled", NOW - 3 * HOUR): "it was stopped 3 hours ago, and nothing of it was kept",
     CacheOff(): "--no-cache",
     OpChange("command"): "command changed",
     OpChange("argument", "PIP_INDEX"): "argument PIP_INDEX changed",
@@ -50,6 +54,10 @@ WORDS = {
     FilesChanged("f", 1, 1, (FileChange("f", "mode"),)): "1 of 1 file changed: f (mode)",
     FilesChanged("src", 812): "files of src changed",
     SecretChange("s"): "secret s changed",
+    SecretChange("s", "added"): "secret s counts now: it is given with cache-key=hash",
+    SecretChange("s", "removed"): "secret s counts no more: it was given with cache-key=hash",
+    SourceReplaced("alpine:3", "debian", "source"): "source is debian, was alpine:3",
+    OpChange("--link"): "--link changed",
     InputChange("rootfs 0"): "rootfs 0 changed",
     Evicted("limit", NOW - 3 * HOUR, 20_000_000_000): "evicted 3 hours ago by the 20.00GB limit",
     Evicted("age", NOW - HOUR): "evicted about an hour ago because nobody had used it for long",

@@ -70,7 +70,7 @@ def test_each_kind_of_change_is_named(app: Trimaran, bases: str, context: Contex
     (context / "src/f3").unlink()
     context.write("src/sub/new")
     said = build(app, context)
-    assert said[COPY] == ["5 of 9 files changed: src/f1 (content), src/f2 (mode), src/f3 (removed), …"]
+    assert said[COPY] == ["5 of 11 files changed: src/f1 (content), src/f2 (mode), src/f3 (removed), …"]
     assert said[BIND] == ABOVE
     assert said[FROM_TOOLS] == [ABOVE[0].replace(COPY, BIND).replace("2/4", "3/4")]
     assert TOOL not in said
@@ -246,8 +246,8 @@ def test_fail_on_miss(app: Trimaran, context: Context) -> None:
     context.write("bound/one", "3")
     build(app, context, "--fail-on-miss=tools,stage-1", exit_code=3)
     wrong = app("build", "--fail-on-miss=tool", ".", cwd=context.folder, exit_code=1).stderr
-    assert 'unknown stage "tool"' in wrong
-    assert "did you mean tools?" in wrong
+    assert '--fail-on-miss=tool: no step of this build is of a stage "tool"' in wrong
+    assert "did you mean tools? it has steps of stage-1, tools" in wrong
 
 
 def test_values_of_arguments_and_secrets_are_kept_nowhere(trimaran: Trimaran, bases: str, context: Context) -> None:

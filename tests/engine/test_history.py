@@ -8,11 +8,12 @@ import msgspec
 import pytest
 
 from trimaran.digest import Digest
-from trimaran.engine.history import BuildLog, builds, forget
+from trimaran.engine.history import BuildLog, builds, forget, unfinished
 from trimaran.engine.request import BuildRequest
-from trimaran.errors import StepFailed
-from trimaran.events import LogEvent, VertexEvent
+from trimaran.errors import NOT_CACHED, StepFailed
+from trimaran.events import CANCELED, LogEvent, VertexEvent
 from trimaran.graph.frontend import FrontendRequest
+from trimaran.misses import Unfinished
 from trimaran.platforms import Platform
 from trimaran.settings import HistorySettings
 
@@ -53,6 +54,18 @@ def test_a_failed_step_points_to_its_log(tmp_path):
 def test_cancelled_is_no_error(tmp_path, error):
     record(tmp_path, error=error)
     assert builds(str(tmp_path))[0].status == "canceled"
+
+
+def test_steps_of_which_nothing_came_are_known_by_their_keys(tmp_path):
+    errors = {"a": "exit code: 1", "b": CANCELED, "c": f"run RUN c: {NOT_CACHED}", "d": ""}
+    with suppress(KeyboardInterrupt), BuildLog.open(str(tmp_path), REQUEST, KEEP) as log:
+        for key, error in errors.items():
+            event = VertexEvent(digest=Digest.of(key.encode()), name=key, started=1, completed=5, error=error, key=key)
+            log.write(event)
+        raise KeyboardInterrupt
+    assert unfinished(str(tmp_path), 5) == {"a": Unfinished("failed", 5), "b": Unfinished("canceled", 5)}
+    record(tmp_path)
+    assert unfinished(str(tmp_path), 1) == {}
 
 
 def test_the_oldest_go_when_there_are_too_many(tmp_path):

@@ -17,7 +17,7 @@ from trimaran.misses import (
     StepChange,
 )
 from trimaran.solver.protocols import Account, Aspect, CacheRecord, KeyInput, ReadList
-from trimaran.solver.reasons import SHOWN, difference, split_source, without_platform
+from trimaran.solver.reasons import SHOWN, ListChange, difference, split_source, without_platform
 
 A, B = (f"docker-image://docker.io/library/alpine:3@sha256:{letter * 64}" for letter in "ab")
 STEP = "[linux/amd64 build 2/3] RUN make"
@@ -42,14 +42,19 @@ def said(*aspects: tuple[str, str, str]) -> CacheRecord:
 OPS = {
     "command": (("command", "", "1"), ("command", "", "2"), OpChange("command")),
     "argument": (("argument", "A", "1"), ("argument", "A", "2"), OpChange("argument", "A")),
-    "moved": (("variable", "A", "1"), ("argument", "A", "1"), None),
+    "a variable that became an argument": (
+        ("variable", "A", "1"),
+        ("argument", "A", "2"),
+        OpChange("argument", "A"),
+    ),
+    "the same value by another way": (("variable", "A", "1"), ("argument", "A", "1"), OpChange("definition")),
+    "another instruction": (("instruction", "", "1"), ("instruction", "", "2"), OpChange("instruction")),
 }
 
 
 @pytest.mark.parametrize(("before", "after", "reason"), OPS.values(), ids=OPS)
 def test_what_changed_of_the_op(before, after, reason):
-    expected = (reason,) if reason else (OpChange("argument", "A", "added"), OpChange("variable", "A", "removed"))
-    assert difference(said(after), said(before), {}) == expected
+    assert difference(said(after), said(before), {}) == (reason,)
 
 
 def test_an_op_that_changed_in_what_has_no_name_changed_all_the_same():
@@ -70,6 +75,12 @@ BELOW = {
     "a step": (STEP, STEP, StepChange("[build 2/3] RUN make")),
     "a step where a base was": (A, STEP, StepChange("[build 2/3] RUN make")),
     "the same base with other layers": (A, A, InputChange("rootfs 0")),
+    "a step that names a URL": (
+        f"{STEP} https://host/",
+        f"{STEP} https://host/",
+        StepChange("[build 2/3] RUN make https://host/"),
+    ),
+    "a base where a step was": (STEP, A, SourceReplaced("[build 2/3] RUN make", "alpine:3")),
     "nothing known": ("", "", InputChange("rootfs 0")),
 }
 
@@ -96,23 +107,99 @@ def test_files(below, origin):
     two = record("op", KeyInput("rootfs 0", "1", 0), KeyInput(COPY, "2", 1), below=(A, below), lists=[(1, 9)])
     changes = tuple(FileChange(f"f{number}", "content") for number in range(SHOWN + 2))
     reason = FilesChanged("src", 9, SHOWN + 2, changes[:SHOWN], origin)
-    assert difference(two, one, {1: changes}) == (reason,)
+    assert difference(two, one, {1: ListChange(changes)}) == (reason,)
+    (counted,) = difference(two, one, {1: ListChange(changes, besides=2)})
+    assert counted == msgspec.structs.replace(reason, total=11), "files that are gone, and folders"
     (unknown,) = difference(two, one, {})
     assert unknown == msgspec.structs.replace(reason, changed=0, files=())
+
+
+def copies(
+    *sources: tuple[str, str], op: str = "op", base: str = "1", aspects=(), below=(A, "local://c")
+) -> CacheRecord:
+    """A COPY of (path, content)."""
+    root = (KeyInput("rootfs 0", base, 0),) if base else ()
+    reads = [KeyInput(f"copy {number}: {path}", value, 1) for number, (path, value) in enumerate(sources)]
+    lists = [(number, 4) for number in range(len(root), len(root) + len(reads))]
+    return record(op, *root, *reads, aspects=aspects, below=below, lists=lists)
+
+
+LINK = (("--link", "", "no"),), (("--link", "", "yes"),)
+ORDER = (("order of files", "", "1"),), (("order of files", "", "2"),)
+COPIES = {
+    "a source more": (
+        copies(("a", "1"), aspects=ORDER[0]),
+        copies(("a", "1"), ("b", "2"), op="2", aspects=ORDER[1]),
+        (OpChange("source", "b", "added"),),
+    ),
+    "a source less": (
+        copies(("a", "1"), ("b", "2")),
+        copies(("b", "2"), op="2"),
+        (OpChange("source", "a", "removed"),),
+    ),
+    "in another order": (
+        copies(("a", "1"), ("b", "2")),
+        copies(("b", "2"), ("a", "1")),
+        (OpChange("order of sources"),),
+    ),
+    "another path with another content": (
+        copies(("a", "1")),
+        copies(("b", "2")),
+        (OpChange("source", "b", "added"), OpChange("source", "a", "removed")),
+    ),
+    "another path that has the same": (copies(("a", "1"), base="0"), copies(("b", "1")), (InputChange("rootfs 0"),)),
+    "on a base for the first time": (
+        copies(("a", "1"), base="", aspects=ORDER[0]),
+        copies(("a", "1"), op="2", aspects=ORDER[1]),
+        (SourceReplaced("scratch", "alpine:3"),),
+    ),
+    "on a step for the first time": (
+        copies(("a", "1"), base=""),
+        copies(("a", "1"), op="2", below=(STEP, "local://c")),
+        (StepChange("[build 2/3] RUN make"),),
+    ),
+    "on nothing any more": (
+        copies(("a", "1")),
+        copies(("a", "1"), base="", op="2"),
+        (SourceReplaced("alpine:3", "scratch"),),
+    ),
+    "by --link": (
+        copies(("a", "1"), aspects=LINK[0]),
+        copies(("a", "1"), base="", op="2", aspects=LINK[1]),
+        (OpChange("--link"),),
+    ),
+    "from another image": (
+        copies(("a", "1"), below=(A, A)),
+        copies(("a", "2"), below=(A, A.replace("alpine", "debian"))),
+        (SourceReplaced("alpine:3", "debian:3", "source"),),
+    ),
+}
+
+
+@pytest.mark.parametrize(("before", "after", "reasons"), COPIES.values(), ids=COPIES)
+def test_what_changed_of_a_copy(before, after, reasons):
+    assert difference(after, before, {}) == reasons
+
+
+def test_another_folder_shown_at_the_same_place():
+    one = record("op", KeyInput("mount /m: a", "1", 0), below=("local://c",), lists=[(0, 4)])
+    two = record("op", KeyInput("mount /m: b", "2", 0), below=("local://c",), lists=[(0, 4)])
+    assert difference(two, one, {}) == (OpChange("mount", "/m"),)
 
 
 def test_secrets_are_told_by_name():
     one = record("op", KeyInput("secret s", "1"))
     two = record("op", KeyInput("secret s", "2"))
     assert difference(two, one, {}) == (SecretChange("s"),)
-    assert difference(two, record("op"), {}) == (SecretChange("s"),), "it was not given before"
+    assert difference(two, record("op"), {}) == (SecretChange("s", "added"),)
+    assert difference(record("op"), two, {}) == (SecretChange("s", "removed"),)
 
 
 def test_a_copy_from_a_folder_that_was_moved_is_compared_with_it():
-    one = record("op", KeyInput("copy 0: old", "1", 0), below=("local://context",), lists=[(0, 1)])
-    two = record("op", KeyInput("copy 0: new", "2", 0), below=("local://context",), lists=[(0, 1)])
-    change = (FileChange("f", "content"),)
-    assert difference(two, one, {0: change}) == (FilesChanged("new", 1, 1, change),)
+    one = record("op", KeyInput("copy 0: old", "1", 0), below=("local://context",), lists=[(0, 3)])
+    two = record("op", KeyInput("copy 0: new", "2", 0), below=("local://context",), lists=[(0, 3)])
+    change = (FileChange("new/f", "content"),)
+    assert difference(two, one, {0: ListChange(change)}) == (FilesChanged("new", 3, 1, change),)
 
 
 def test_records_without_accounts_can_be_compared():

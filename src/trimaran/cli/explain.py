@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from trimaran.cli.invocation import Invocation
 from trimaran.cli.options import DEBUG, Command, Example, Flag, Values
-from trimaran.cli.units import human_duration
 
 if TYPE_CHECKING:
     from trimaran.engine.explanations import Explained
@@ -38,7 +37,7 @@ _OUTCOMES = {
     "differs": "differs",
     "only-first": "only in the first build",
     "only-second": "only in the second build",
-    "unknown": "differs; its record is gone, so nobody knows in what",
+    "unknown": "differs; of a step that failed, or whose record is gone, nobody knows in what",
 }
 
 
@@ -73,14 +72,18 @@ def _json(chosen: list[BuildRecord], steps: list[Explained]) -> str:
 
 
 def _head(chosen: list[BuildRecord], steps: list[Explained]) -> str:
+    from trimaran.cli.display.misses import ago
+    from trimaran.cli.display.terminal import printable
+
     last = chosen[-1]
     ids = " and ".join(record.build_id[:_SHORT] for record in chosen)
-    ago = human_duration(max(time.time() - last.started / 1e9, 0))
+    since = ago(last.started, time.time_ns())
     if len(chosen) > 1:
         differ = sum(step.outcome != "same" for step in steps)
         return f"Builds {ids}: {differ} of {len(steps)} steps differ\n"
     ran = sum(step.outcome != "cached" for step in steps)
-    return f"Build {ids} of {last.name}, {ago} ago: {ran} of {len(steps)} steps ran\n"
+    ended = {"error": ", failed", "canceled": ", canceled"}.get(last.status, "")
+    return f"Build {ids} of {printable(last.name)}, {since}{ended}: {ran} of {len(steps)} steps ran\n"
 
 
 def shown(step: Explained) -> str:

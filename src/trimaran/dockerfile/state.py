@@ -42,7 +42,9 @@ class StageState:
         self.base_name = base_name
         self.node = node
         self.name = name
-        """As shown in vertex names."""
+        """As shown in vertex names: "" where there is no other stage."""
+        self.own_name = name
+        """The same, but for that."""
         self.base: StageState | None = None
         self.context: NamedContext | None = None
         """The named context that stands for this stage."""
@@ -80,8 +82,8 @@ class StageState:
 
     @property
     def place(self) -> str:
-        """Of the step that was named last."""
-        return f"{self.name}/{self.index}"
+        """Of the step that was named last. It stays when a second stage comes to the first."""
+        return f"{self.own_name}/{self.index}"
 
     def set_env(self, name: str, value: str) -> None:
         """The last set comes last, as LLB's environment lists have it."""

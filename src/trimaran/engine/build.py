@@ -153,16 +153,16 @@ def _check_stages(stages: tuple[str, ...], edges: list[Edge]) -> None:
     """A stage that no step is of would pass whatever happens."""
     if not stages:
         return
-    from trimaran.spelling import unknown
+    from trimaran.spelling import nearest
 
     known = {vertex.hints.place.rpartition("/")[0] for vertex in reachable(edges) if vertex.hints.place}
     known.discard("")  # a stage without a name
     for stage in stages:
-        if stage != "*" and stage not in known:
-            message, hint = unknown("stage", stage, sorted(known))
-            raise UsageError(
-                f"--fail-on-miss={stage}: {message}", hint=hint if known else "give stages a name: FROM … AS NAME"
-            )
+        if stage != "*" and stage.lower() not in known:
+            near = nearest(stage, sorted(known))
+            meant = f"did you mean {near}? " if near else ""
+            there = f"{meant}it has steps of {', '.join(sorted(known))}" if known else "it has no step at all"
+            raise UsageError(f'--fail-on-miss={stage}: no step of this build is of a stage "{stage}"', hint=there)
 
 
 def _explainer(request: BuildRequest, engine: Engine, sink: Sink) -> Explainer:

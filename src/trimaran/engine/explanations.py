@@ -91,9 +91,9 @@ def _comparison(store: Store, before: StepRecord | None, after: StepRecord | Non
     old, new = _record(store, before.key), _record(store, after.key)
     if old is None or new is None:
         return "unknown", ()
-    from trimaran.engine.explain import changed_files
+    from trimaran.engine.file_lists import FileLists
 
-    return "differs", difference(new, old, changed_files(store, new, old, {})) or (NeverBuilt(),)
+    return "differs", difference(new, old, FileLists(store, {}).changes(new, old)) or (NeverBuilt(),)
 
 
 def _record(store: Store, key: str) -> CacheRecord | None:

@@ -15,20 +15,23 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
 
 from trimaran.digest import Digest
 from trimaran.engine.request import BuildOutcome, BuildRequest, StepRecord
-from trimaran.errors import Conflict, NotFound, StepFailed
-from trimaran.events import Event, LogEvent, Sink, VertexEvent
+from trimaran.errors import NOT_CACHED, Conflict, NotFound, StepFailed
+from trimaran.events import CANCELED, Event, LogEvent, Sink, VertexEvent
 from trimaran.oci.descriptor import Descriptor
 from trimaran.settings import HistorySettings
 from trimaran.sources.lock import LockEntry
 from trimaran.store import build_logs
 from trimaran.store.disk import disk_errors, in_our_words
 from trimaran.store.packing import pack, unpack
+
+if TYPE_CHECKING:
+    from trimaran.misses import Unfinished
 
 MADE = "made.msgpack"
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
@@ -272,14 +275,33 @@ def _context(request: BuildRequest) -> str:
 def builds(root: str) -> list[BuildRecord]:
     """Finished builds, newest first; folders of killed builds have no record and are left out."""
     folder = os.path.join(root, "builds")
+    names = os.listdir(folder) if os.path.isdir(folder) else ()
+    return _read(os.path.join(folder, name) for name in names)
+
+
+def _read(folders: Iterable[str]) -> list[BuildRecord]:
     found = []
-    for name in os.listdir(folder) if os.path.isdir(folder) else ():
+    for folder in folders:
         try:
-            with open(os.path.join(folder, name, "record.json"), "rb") as file:
+            with open(os.path.join(folder, "record.json"), "rb") as file:
                 found.append(msgspec.json.decode(file.read(), type=BuildRecord))
         except (OSError, msgspec.MsgspecError):
             continue
     return sorted(found, key=lambda record: record.started, reverse=True)
+
+
+def unfinished(root: str, most: int) -> dict[str, Unfinished]:
+    """Keys of steps that ran in one of the latest builds and gave nothing; of each the last time."""
+    from trimaran.misses import Unfinished
+
+    folder = os.path.join(root, "builds")
+    found: dict[str, Unfinished] = {}
+    for record in _read(path for _, path in build_logs.by_age(folder, time.time())[:most]):
+        for step in record.steps:
+            if step.key and step.error and not step.error.endswith(NOT_CACHED):
+                how: Literal["failed", "canceled"] = "canceled" if step.error == CANCELED else "failed"
+                found.setdefault(step.key, Unfinished(how, step.completed))
+    return found
 
 
 def asked_for(records: Iterable[BuildRecord]) -> list[BuildRecord]:

@@ -8,6 +8,7 @@ from trimaran.digest import Digest
 from trimaran.errors import Location
 from trimaran.events import ProgressGroup
 from trimaran.graph.ops import Constraints, ExecOp, FileOp, Op
+from trimaran.platforms import Platform
 
 
 class Hints(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +47,7 @@ class Edge:
 class Vertex:
     """Immutable. Equal ops over equal inputs are equal vertices, whoever built them."""
 
-    __slots__ = ("constraints", "digest", "hints", "inputs", "op")
+    __slots__ = ("constraints", "digest", "hints", "inputs", "op", "platform")
 
     def __init__(
         self,
@@ -62,6 +63,10 @@ class Vertex:
         self.inputs = inputs
         self.constraints = constraints or Constraints()
         self.hints = hints or Hints()
+        self.platform: Platform | None = self.constraints.platform
+        if self.platform is None and inputs:
+            self.platform = inputs[0].vertex.platform
+        """What it is for: its own, else that of what it works on. Not in the digest, unless it is its own."""
         self.digest = Digest.of(encode_op(self))
 
     @property

@@ -30,6 +30,10 @@ class KeyInput(msgspec.Struct, frozen=True, array_like=True):
     """Of the vertex's input it is of; -1: of none."""
 
 
+INSTRUCTION = "instruction"
+"""The kind of the aspect that says which sort of instruction an op is of: others are no edit of it."""
+
+
 class Aspect(msgspec.Struct, frozen=True, array_like=True):
     """One thing an op says: what kind of thing, its name where there are several, and a short digest of the value."""
 

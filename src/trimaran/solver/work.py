@@ -75,7 +75,7 @@ def vertex_event(
         execution=execution,
         emulated=emulated,
         place=vertex.hints.place,
-        platform=vertex.constraints.platform.format_all() if vertex.constraints.platform else "",
+        platform=vertex.platform.format_all() if vertex.platform else "",
         key=key,
         origin=origin,
     )

@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from trimaran.graph.ops import CopyAction, ExecOp, FileAction, FileOp, Op
+from trimaran.graph.ops import CopyAction, ExecOp, FileOp, MkFileAction, Op
 from trimaran.platforms import Platform
-from trimaran.solver.protocols import Aspect
+from trimaran.solver.protocols import INSTRUCTION, Aspect
+from trimaran.solver.reasons import ORDER_OF_FILES
 from trimaran.steps.identity import comparable_exec, without_source
 from trimaran.steps.mounts import is_shared_memory
 
@@ -27,23 +28,25 @@ _COPY = {
     "include_patterns": "pattern",
     "exclude_patterns": "pattern",
     "timestamp": "timestamp",
+    "attempt_unpack": "unpacking",
 }
 """Fields of a file action by what people call them; all else is an "option"."""
 _MAKE = {"path": "path", "data": "content", "old_path": "target", "new_path": "path"}
 
 
-def aspects(op: Op, platform: Platform | None, arguments: Collection[str] = ()) -> tuple[Aspect, ...]:
-    """`arguments`: which of a process's variables are build arguments."""
+def aspects(op: Op, platform: Platform | None, arguments: Collection[str] = (), name: str = "") -> tuple[Aspect, ...]:
+    """`arguments`: which of a process's variables are build arguments; `name`: the step's, which has its flags."""
     if isinstance(op, ExecOp):
         found = [*_of_exec(comparable_exec(op), frozenset(arguments))]
         if platform is not None:
             found.append(_aspect("platform", "", [platform.os, platform.architecture, platform.variant]))
         return tuple(found)
-    return tuple(_of_files(op)) if isinstance(op, FileOp) else ()
+    return tuple(_of_files(op, linked="--link" in name.split())) if isinstance(op, FileOp) else ()
 
 
 def _of_exec(op: ExecOp, arguments: frozenset[str]) -> Iterator[Aspect]:
     meta = op.meta
+    yield _aspect(INSTRUCTION, "", "run")
     yield _aspect("command", "", meta.args)
     for number, variable in enumerate(meta.env):
         name, _, value = variable.partition("=")
@@ -53,7 +56,10 @@ def _of_exec(op: ExecOp, arguments: frozenset[str]) -> Iterator[Aspect]:
     yield _aspect("folder", "", meta.cwd)
     yield _aspect("user", "", meta.user)
     for mount in op.mounts:
-        yield _aspect("shared memory" if is_shared_memory(mount) else "mount", mount.dest, mount)
+        what = "shared memory" if is_shared_memory(mount) else "mount"
+        # which input it is, and whether "/" is one at all, is said by what is read
+        read = mount.input >= 0 or mount.dest == "/"
+        yield _aspect(what, mount.dest, msgspec.structs.replace(mount, input=0) if read else mount)
     for secret in op.secret_env:
         yield _aspect("secret variable", secret.name, secret)
     yield _aspect("network", "", op.network)
@@ -67,20 +73,24 @@ def _of_exec(op: ExecOp, arguments: frozenset[str]) -> Iterator[Aspect]:
     yield _aspect("option", "", [meta.remove_mount_stubs_recursive, meta.valid_exit_codes, op.cdi_devices])
 
 
-def _of_files(op: FileOp) -> Iterator[Aspect]:
-    yield _aspect("sources", "", [[a.input, a.secondary_input, a.output, type(a.work).__name__] for a in op.actions])
-    for number, action in enumerate(op.actions):
-        yield from _of_action(number, action)
-
-
-def _of_action(number: int, action: FileAction) -> Iterator[Aspect]:
-    work = without_source(action.work) if isinstance(action.work, CopyAction) else action.work
-    names = _COPY if isinstance(work, CopyAction) else {**_COPY, **_MAKE}
+def _of_files(op: FileOp, *, linked: bool) -> Iterator[Aspect]:
+    """Once for all actions: those of one instruction are alike, and how many they are is said by what they read."""
+    copies = any(isinstance(action.work, CopyAction | MkFileAction) for action in op.actions)
+    yield _aspect(INSTRUCTION, "", "copy" if copies else [type(action.work).__name__ for action in op.actions])
+    order = [[each.input, each.secondary_input, each.output, type(each.work).__name__] for each in op.actions]
+    yield _aspect(ORDER_OF_FILES, "", order)
+    yield _aspect("--link", "", linked and op.actions[0].input < 0)
     values: dict[str, list[Any]] = {}
-    for field in work.__struct_fields__:
-        values.setdefault(names.get(field, "option"), []).append(getattr(work, field))
+    for action in op.actions:
+        work = without_source(action.work) if isinstance(action.work, CopyAction) else action.work
+        names = _COPY if isinstance(work, CopyAction) else {**_COPY, **_MAKE}
+        for field in work.__struct_fields__:
+            said = [type(work).__name__, field, msgspec.to_builtins(getattr(work, field))]
+            known = values.setdefault(names.get(field, "option"), [])
+            if said not in known:
+                known.append(said)
     for kind, value in values.items():
-        yield _aspect(kind, str(number) if number else "", value)
+        yield _aspect(kind, "", value)
 
 
 def _aspect(kind: str, name: str, value: Any) -> Aspect:

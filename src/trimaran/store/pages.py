@@ -8,6 +8,7 @@ digest of its bytes, so equal pages are one row, and two tops are compared by re
 from __future__ import annotations
 
 import hashlib
+import sys
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
@@ -20,6 +21,8 @@ SHORT = 128
 """Entries of a list that is one page."""
 _AVERAGE = 64
 _LONGEST = 256
+_FEW = 8
+"""Pages that are read to count what differs."""
 _ID = 16
 _OF_IDS = b"\1"
 """How a page of ids begins; a page of entries is a zlib stream, which begins with 0x78."""
@@ -96,6 +99,16 @@ def difference(before: bytes, after: bytes, read: Read) -> list[Change] | None:
     was, now = _by_path(only_old, bodies), _by_path(only_new, bodies)
     changed = [path for path in was.keys() | now.keys() if was.get(path) != now.get(path)]
     return [(was.get(path), now.get(path)) for path in sorted(changed, key=order)]
+
+
+def apart(before: bytes, after: bytes, read: Read) -> int:
+    """About how many entries differ, told by pages of ids where that is many."""
+    old, new = _leaves_of(before, read), _leaves_of(after, read)
+    if old is None or new is None:
+        return sys.maxsize
+    pages = len(set(old) ^ set(new))
+    exact = difference(before, after, read) if pages <= _FEW else None
+    return len(exact) if exact is not None else pages * _AVERAGE
 
 
 def _by_path(leaves: Iterable[bytes], bodies: Mapping[bytes, bytes]) -> dict[str, Entry]:

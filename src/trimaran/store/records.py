@@ -116,6 +116,13 @@ class Records:
         rows = self._database.query(sql, (place, before, most))
         return [record for key, body in rows if (record := self._decode(key, body)) is not None]
 
+    def latest_in(self, words: str, *, before: int, most: int = 300) -> list[CacheRecord]:
+        """The latest records made `before` (ns) whose places begin with these words, latest first."""
+        known = "SELECT rowid FROM records WHERE place>=? AND place<? AND created<? ORDER BY created DESC LIMIT ?"
+        sql = f"SELECT key, body FROM records WHERE rowid IN ({known}) ORDER BY created DESC"  # noqa: S608
+        rows = self._database.query(sql, (f"{words} ", f"{words}!", before, most))
+        return [record for key, body in rows if (record := self._decode(key, body)) is not None]
+
     def save(self, record: CacheRecord, pages: Sequence[tuple[bytes, bytes]] = ()) -> None:
         """Returns at once; a process that gets the key's lock after us sees it."""
         account = record.account or Account()

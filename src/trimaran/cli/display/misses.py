@@ -22,12 +22,19 @@ from trimaran.misses import (
     SourceChange,
     SourceReplaced,
     StepChange,
+    Unfinished,
 )
 
 ADOPTED = "it ran and gave the same as before: what reads it is cached"
 _SHORT = 12
 _NAMED = 3
 """Files named in a line."""
+_SECRETS = {
+    "changed": "changed",
+    "added": "counts now: it is given with cache-key=hash",
+    "removed": "counts no more: it was given with cache-key=hash",
+}
+_UNFINISHED = {"failed": "failed", "canceled": "was stopped"}
 _CAUSES = {
     "prune": "by `prune`",
     "age": "because nobody had used it for long",
@@ -60,7 +67,9 @@ def text(reason: Reason, now: int) -> str:
     """One reason; `now` (ns) is when it was given."""
     match reason:
         case NeverBuilt():
-            return "built for the first time"
+            return f"built for {reason.platform} for the first time" if reason.platform else "built for the first time"
+        case Unfinished():
+            return f"it {_UNFINISHED[reason.how]} {ago(reason.at, now)}, and nothing of it was kept"
         case CacheOff():
             return "--no-cache"
         case OpChange():
@@ -68,13 +77,13 @@ def text(reason: Reason, now: int) -> str:
         case StepChange():
             return f"the step above changed: {printable(reason.step)}"
         case SourceChange():
-            return f"base {printable(reason.name)} moved {_pin(reason.before)} → {_pin(reason.after)}"
+            return f"{reason.what} {printable(reason.name)} moved {_pin(reason.before)} → {_pin(reason.after)}"
         case SourceReplaced():
-            return f"base is {printable(reason.after)}, was {printable(reason.before)}"
+            return f"{reason.what} is {printable(reason.after)}, was {printable(reason.before)}"
         case FilesChanged():
             return _files(reason)
         case SecretChange():
-            return f"secret {printable(reason.id)} changed"
+            return f"secret {printable(reason.id)} {_SECRETS[reason.how]}"
         case InputChange():
             return f"{printable(reason.name)} changed"
         case Evicted():
@@ -95,12 +104,17 @@ def _files(reason: FilesChanged) -> str:
 
 
 def _evicted(reason: Evicted, now: int) -> str:
-    ago = human_duration(max(now - reason.at, 0) / 1e9)
-    ago = ago[:1].lower() + ago[1:]
+    when = ago(reason.at, now)
     if reason.cause == "limit":
         limit = f"the {progress_size(reason.limit)} limit" if reason.limit else "the limits of the settings"
-        return f"evicted {ago} ago by {limit}"
-    return f"evicted {ago} ago {_CAUSES.get(reason.cause, '')}".rstrip()
+        return f"evicted {when} by {limit}"
+    return f"evicted {when} {_CAUSES.get(reason.cause, '')}".rstrip()
+
+
+def ago(at: int, now: int) -> str:
+    """ "3 hours ago", of two times in nanoseconds."""
+    duration = human_duration(max(now - at, 0) / 1e9)
+    return f"{duration[:1].lower()}{duration[1:]} ago"
 
 
 def _pin(pin: str) -> str:

@@ -67,7 +67,7 @@ class Tail:
 
     def visible(self, width: int, height: int) -> list[str]:
         """The rows on a screen of that size, without blank ones."""
-        rows = [*self.rows, *_wrapped(self._row, width)][-height:]
+        rows = [*self.rows, *wrapped(self._row, width)][-height:]
         return [row for row in rows if row.strip()]
 
     def _overwrite(self, part: str) -> None:
@@ -78,11 +78,12 @@ class Tail:
         self._column += len(part)
 
     def _finish(self, width: int, height: int) -> None:
-        self.rows = [*self.rows, *_wrapped(self._row, width)][-height:]
+        self.rows = [*self.rows, *wrapped(self._row, width)][-height:]
         self._row, self._column = "", 0
 
 
-def _wrapped(row: str, width: int) -> list[str]:
+def wrapped(row: str, width: int) -> list[str]:
+    """In rows of `width` columns."""
     if columns(row) <= width:
         return [row]
     rows = []

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from trimaran.events import (
+    CANCELED,
     AdoptionEvent,
     Event,
     LogEvent,
@@ -23,7 +24,7 @@ from trimaran.events import (
 SECOND = 1_000_000_000
 KEPT_LINES = 1000
 """How many lines of a vertex are remembered for the epilogue; the log file has all."""
-_CANCELLED = ("context canceled", "cancelled", "canceled")
+_CANCELLED = (CANCELED, "cancelled", "canceled")
 
 
 class VertexState:

@@ -12,7 +12,7 @@ import msgspec
 from trimaran.cli.display.colours import RESET, Colours
 from trimaran.cli.display.epilogue import epilogue
 from trimaran.cli.display.plain import status_size
-from trimaran.cli.display.terminal import Tail, columns, cut, pad, printable
+from trimaran.cli.display.terminal import Tail, columns, cut, pad, printable, wrapped
 from trimaran.cli.display.trace import KEPT_LINES, SECOND, Trace, VertexState
 from trimaran.events import Event, LogEvent
 
@@ -20,6 +20,8 @@ LEAST_TAIL = 6
 """Rows of output shown below a running step, at least."""
 _MARGIN = 10
 _SHORTEST_NAME = 12
+_NOTE_ROWS = 3
+"""Rows that a note may take; `trimaran explain` has all of it."""
 _BRIEF = 0.05
 
 
@@ -32,6 +34,8 @@ class Row(msgspec.Struct, frozen=True):
     colour: str = ""
     going: bool = False
     vertex: VertexState | None = None
+    is_note: bool = False
+    """It takes no time, and has the whole width."""
 
 
 class Tty:
@@ -74,7 +78,7 @@ class Tty:
         return self._draw(now, width, height, final=True) + epilogue(self.trace, lines=KEPT_LINES)
 
     def _draw(self, now: int, width: int, height: int, *, final: bool = False) -> str:
-        rows = self._all_rows(now)
+        rows = self._all_rows(now, width)
         tailed, hidden = self._tailed(rows, height)
         if not final:
             rows = fit(rows, height - 2 - hidden)
@@ -112,10 +116,10 @@ class Tty:
         text = pad(text, room) + (f" {self._label}" if self._label else "")
         return cut(text, width) + "\n"
 
-    def _all_rows(self, now: int) -> list[Row]:
-        return [row for vertex in self.trace.started if not vertex.hidden for row in self._rows_of(vertex, now)]
+    def _all_rows(self, now: int, width: int) -> list[Row]:
+        return [row for vertex in self.trace.started if not vertex.hidden for row in self._rows_of(vertex, now, width)]
 
-    def _rows_of(self, vertex: VertexState, now: int) -> list[Row]:
+    def _rows_of(self, vertex: VertexState, now: int, width: int) -> list[Row]:
         seconds = vertex.seconds(now)
         going = not vertex.completed
         colour = self._colours.run
@@ -127,7 +131,10 @@ class Tty:
         rows = [
             Row(words + printable(vertex.name), seconds, colour="" if going else colour, going=going, vertex=vertex)
         ]
-        rows.extend(Row(f"=> {note}", 0.0, colour="" if going else colour, going=going) for note in vertex.notes)
+        for note in vertex.notes:
+            rows.extend(
+                Row(line, 0.0, colour="" if going else colour, going=going, is_note=True) for line in _note(note, width)
+            )
         for status in vertex.statuses.values():
             if not status.started:
                 continue
@@ -158,6 +165,9 @@ class Tty:
             left -= len(size)
         if left < _SHORTEST_NAME:
             return ""
+        if row.is_note:
+            line = pad(f" => {row.name}", width - 1) + "\n"
+            return f"{row.colour}{line}{RESET}" if row.colour else line
         text = f" => {cut(row.name, left)}{size}"
         line = pad(text, width - len(timer) - 2) + " " + timer + "\n"
         return f"{row.colour}{line}{RESET}" if row.colour else line
@@ -188,6 +198,17 @@ class Tty:
         visible = self._tails[vertex].visible(inner, self._tail_height(height))
         lines = (f" => => # {pad(cut(line, inner), inner)}\n" for line in visible)
         return [f"{self._colours.faint}{line}{RESET}" if self._colours.faint else line for line in lines]
+
+
+def _note(note: str, width: int) -> list[str]:
+    """As the rows it takes; what does not fit is left to `explain`."""
+    room = width - len(" => => ") - 1
+    if room < _SHORTEST_NAME:
+        return []
+    lines = wrapped(note, room)
+    if len(lines) > _NOTE_ROWS:
+        lines = [*lines[: _NOTE_ROWS - 1], cut(lines[_NOTE_ROWS - 1], room - 1) + "…"]
+    return [f"{'   ' if number else '=> '}{line}" for number, line in enumerate(lines)]
 
 
 def fit(rows: list[Row], limit: int) -> list[Row]:
