@@ -30,13 +30,23 @@ class World:
         self.store = store
 
     def record(
-        self, words, op="", *, at="main/2", file="file linux/amd64", files=None, below=BASE, kind="run", root=""
+        self,
+        words,
+        op="",
+        *,
+        at="main/2",
+        file="file linux/amd64",
+        files=None,
+        mode=0o644,
+        below=BASE,
+        kind="run",
+        root="",
     ):
         name = f"[x 2/2] {words}"
         reads, lists, pages = [KeyInput("rootfs 0", root or below, 0)], (), ()
         if files is not None:
-            listed = paged(EntryList.of(Entry(path, FILE, 0o644, digest=data) for path, data in files.items()))
-            reads.append(KeyInput("copy 0: ", repr(files), 1))
+            listed = paged(EntryList.of(Entry(path, FILE, mode, digest=data) for path, data in files.items()))
+            reads.append(KeyInput("copy 0: ", repr((files, mode)), 1))
             lists, pages = (ReadList(1, page_id(listed.top), len(files)),), listed.all
         key = Digest.of(repr((op or words, reads)).encode())
         account = Account(
@@ -129,6 +139,7 @@ def test_a_checkout_elsewhere_is_compared_with_the_one_before(world):
     copy = world.keep("COPY . .", "copy", files=files, file="other linux/amd64")
     changed = {**files, "a": "2"}
     assert world.ask("COPY . .", "copy", files=changed).record == copy
+    assert world.ask("COPY . .", "copy", files=files, mode=0o600).record == copy, "another umask"
     world.keep("RUN here", file="file linux/amd64")
     assert world.ask("COPY . .", "copy", files=changed, at="main/3").record is None, "this file was built here before"
 

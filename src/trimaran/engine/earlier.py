@@ -7,12 +7,14 @@ from typing import NamedTuple
 
 from trimaran.engine.file_lists import FileLists
 from trimaran.graph.vertex import Vertex
-from trimaran.misses import FilesChanged, Reason, SourceChange
+from trimaran.misses import FilesChanged, SourceChange
 from trimaran.solver.protocols import Account, CacheRecord, Tombstone
-from trimaran.solver.reasons import difference, distance, instruction, split_source
+from trimaran.solver.reasons import ListChange, difference, distance, instruction, split_source
 from trimaran.store import tombstones
 from trimaran.store.store import Store
 
+_OF_A_CHECKOUT = frozenset({"mode", "owner", "attributes"})
+"""What may differ of all files where the same is checked out by others."""
 _CLOSE = 8
 """Records that are equally near by all but files, of which the files are looked at."""
 
@@ -139,18 +141,23 @@ class Earlier:
             other = Spot.of(each.account)
             if (other.platform, other.step) != (spot.platform, spot.step) or _unpinned(each) != below:
                 continue
-            if not self._twin and _are_slight(difference(now, each, lists.changes(now, each))):
+            if not self._twin and _is_copy(now, each, lists.changes(now, each)):
                 self._twin = other.scope
             if other.scope == self._twin:
                 return each
         return None
 
 
-def _are_slight(reasons: Collection[Reason]) -> bool:
-    """No more than a base that moved, and fewer than half of the files."""
-    files = [each for each in reasons if isinstance(each, FilesChanged)]
-    others = [each for each in reasons if not isinstance(each, FilesChanged | SourceChange)]
-    return bool(reasons) and not others and all(0 < 2 * each.changed <= each.total for each in files)
+def _is_copy(now: CacheRecord, each: CacheRecord, changes: Mapping[int, ListChange]) -> bool:
+    """No more than a base that moved, modes and owners, and fewer than half of the files."""
+    reasons = difference(now, each, changes)
+    others = [reason for reason in reasons if not isinstance(reason, FilesChanged | SourceChange)]
+    counts = {read.number: read.count for read in (now.account or Account()).lists}
+    kept = all(
+        2 * sum(file.how not in _OF_A_CHECKOUT for file in change.changes) <= counts[number] + change.besides
+        for number, change in changes.items()
+    )
+    return bool(reasons) and not others and kept
 
 
 def _same_instruction(now: CacheRecord, each: CacheRecord) -> bool:
