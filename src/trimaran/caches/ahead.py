@@ -158,7 +158,7 @@ class _Line:
                 await self._layers.entries(layer)  # steps may wait for the list: it is not made in the background
             async with making:
                 with aio.in_background():
-                    made = await self._layers.blob(layer, self._compression, force=export.force_compression)
+                    made = await self._layers.blob(layer, self._compression, force=export.force_compression, spare=True)
             if self._sending.may_begin_early:
                 with aio.in_background():
                     await self._sending.send(made.descriptor.plain())

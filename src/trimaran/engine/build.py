@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,7 @@ async def _run(
         outputs = [at_epoch(one, made.epoch, reproducible=request.frontend.reproducible) for one in request.outputs]
         parts = await caches.with_inline(_exportables(made, results), made.built, solver)
         exporting = _exporting(request, engine, parts, now, tell, docker)
-        return await _export(outputs, exporting, caches.export(edges, solver))
+        return await _export(outputs, exporting, lambda: caches.export(edges, solver))
 
     edges = [built.edge for built in made.built if built.edge is not None]
     _check(request, edges, engine)
@@ -180,15 +180,26 @@ def _require_isolation(request: BuildRequest, edges: list[Edge], engine: Engine)
 
 
 async def _export(
-    outputs: list[Output], context: ExportContext, caches: Coroutine[Any, Any, Descriptor | None]
+    outputs: list[Output], context: ExportContext, caches: Callable[[], Coroutine[Any, Any, Descriptor | None]]
 ) -> tuple[list[Exported], Descriptor | None]:
-    """Make every output, and the caches meanwhile; after this the store holds, durably, all that was promised."""
+    """Make every output, and the caches meanwhile; after this the store holds, durably, all that was promised.
+
+    Where the disk has a limit, caches come last: they take no room that an output needs.
+    """
+    if context.store.ceiling.limit:
+        exported = await _export_all(outputs, context)
+        await _settle(context)
+        return exported, await caches()
     async with aio.TaskGroup() as group:
-        cache = group.start(caches)
+        cache = group.start(caches())
         images = group.start(_export_all(outputs, context))
+    await _settle(context)
+    return images.result(), cache.result()
+
+
+async def _settle(context: ExportContext) -> None:
     await context.store.layers.settle([layer for part in context.parts for layer in part.rootfs.layers])
     await context.store.sync()
-    return images.result(), cache.result()
 
 
 async def _export_all(outputs: list[Output], context: ExportContext) -> list[Exported]:

@@ -54,6 +54,8 @@ class Ceiling:
         self._pins = pins
         self._left = 0
         """Of the limit, when the ledger was last looked at."""
+        self.give_way: Callable[[], int] = lambda: 0
+        """Takes away what is only there to save time; bytes freed."""
         self._root = root
         self._path = os.path.join(root, "ledger")
         self._lock = os.path.join(root, "ledger.lock")
@@ -70,11 +72,17 @@ class Ceiling:
         return not self.limit or self._credit >= size
 
     def ask(self, cancel: Cancel, size: int, what: str) -> None:
-        """Room for `size` more bytes to `what` (`write blob`). Unavailable when running builds and images fill it."""
+        """Room for `size` more bytes to `what` (`write blob`). Unavailable when running builds and images fill it.
+
+        In the background nothing is taken that has to be made free first, and nobody is waited for who does that.
+        """
         if not self.limit:
             return
         size += _BLOCK - 1
         size -= size % _BLOCK
+        if aio.is_background_thread():
+            self._ask_in_background(cancel, size, what)
+            return
         with self._guard:
             if self._credit < size:
                 more = max(size - self._credit, min(CHUNK, self.limit // 16))
@@ -83,6 +91,16 @@ class Ceiling:
                 self._credit += more
                 self._given += more
             self._credit -= size
+
+    def _ask_in_background(self, cancel: Cancel, size: int, what: str) -> None:
+        if self._guard.acquire(timeout=_MEASURE):
+            try:
+                if (self._measured or self._fits(cancel)) and self._take(size):
+                    self._given += size
+                    return
+            finally:
+                self._guard.release()
+        raise Unavailable(f"{what}: the cache limit of {decimal_size(self.limit)} leaves no room to work ahead")
 
     def _take(self, size: int) -> bool:
         with guarded(self._lock, exclusive=True):
@@ -106,7 +124,7 @@ class Ceiling:
                 used = sum(record.size for record in records)
                 if used + others + size <= self.limit:
                     break
-                if self._evict(cancel, collector, self.limit - size - others):
+                if self._evict(cancel, collector, self.limit - size - others) or self.give_way():
                     continue
                 if used + size <= self.limit:
                     break

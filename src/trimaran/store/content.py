@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, contextmanag
 from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
-from trimaran.errors import Corrupt, NotFound
+from trimaran.errors import Corrupt, NotFound, Unavailable
 from trimaran.oci.blobs import CHUNK
 from trimaran.oci.descriptor import Descriptor
 from trimaran.store.ceiling import Ceiling
@@ -24,6 +24,7 @@ from trimaran.store.disk import disk_errors
 from trimaran.store.failpoints import reached
 from trimaran.store.locks import guarded
 from trimaran.store.pins import Pins
+from trimaran.store.spare import Spare
 
 _INLINE = 64 << 10
 """Up to this many bytes are read and written on the loop: a hop to a thread costs more."""
@@ -41,6 +42,8 @@ class Content:
         self.ceiling = ceiling
         self.written: set[Digest] = set()
         """Blobs whose bytes this process has written, hashed and synced itself."""
+        self.spare = Spare(self._give_way)
+        ceiling.give_way = self.spare.give_way
 
     def __repr__(self) -> str:
         return f"Content({self._root!r})"
@@ -93,6 +96,14 @@ class Content:
             connection.execute("DELETE FROM layer_blobs WHERE digest=?", (digest,))
 
         self._database.submit(job)
+
+    def _give_way(self, digest: Digest) -> int:
+        try:
+            size = os.stat(self.path(digest), follow_symlinks=False).st_blocks * 512
+        except OSError:
+            size = 0
+        self.forget(digest)
+        return size
 
     @asynccontextmanager
     async def read(self, descriptor: Descriptor) -> AsyncIterator[BlobReader]:
@@ -256,6 +267,7 @@ class BlobWriter:
         self._fd: int | None = None
         self._path = ""
         self._room = 0
+        self._given_up = False
         self.size = 0
 
     @property
@@ -270,6 +282,7 @@ class BlobWriter:
         self._hasher.update(data)
         if not self._keep:
             return
+        self._check()
         self._make_room(len(data))
         with disk_errors("write blob"):
             fd = self._open()
@@ -298,7 +311,21 @@ class BlobWriter:
             self._path = self._content._temporary()  # noqa: SLF001 - one machine in two classes
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             self._fd = os.open(self._path, flags, 0o600)
+            if aio.is_background_thread():
+                self._content.spare.begin(self)
         return self._fd
+
+    def give_up(self) -> int:
+        """See `spare.Writing`."""
+        self._given_up = True
+        assert self._fd is not None
+        size = os.fstat(self._fd).st_blocks * 512
+        os.ftruncate(self._fd, 0)
+        return size
+
+    def _check(self) -> None:
+        if self._given_up:
+            raise Unavailable("write blob: what the build cannot do without takes its room")
 
     def commit(self, expected: Descriptor | None = None) -> Descriptor:
         """Verify, make durable, insert the row; the descriptor of what was written."""
@@ -318,6 +345,8 @@ class BlobWriter:
             return descriptor
         with disk_errors("write blob"):
             fd = self._open()
+            content.spare.end(self)
+            self._check()
             reached("before blob sync")
             os.fsync(fd)
             reached("blob synced")
@@ -332,6 +361,7 @@ class BlobWriter:
 
     def close(self) -> None:
         """Remove what was not committed."""
+        self._content.spare.end(self)
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None

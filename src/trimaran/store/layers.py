@@ -8,8 +8,8 @@ row has, or had, bytes on disk. What is found gone raises ResultGone, and whoeve
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Collection, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Collection, Iterable
+from contextlib import AbstractAsyncContextManager
 from functools import partial
 
 from trimaran import aio
@@ -39,14 +39,7 @@ _SMALL_FILE = 1 << 20
 
 class Layers:
     def __init__(
-        self,
-        root: str,
-        database: Database,
-        pins: Pins,
-        *,
-        content: Content,
-        snapshots: Snapshots,
-        last_use: LastUse,
+        self, root: str, database: Database, pins: Pins, *, content: Content, snapshots: Snapshots, last_use: LastUse
     ) -> None:
         self.content = content
         self.snapshots = snapshots
@@ -208,11 +201,20 @@ class Layers:
         *,
         force: bool = False,
         ours: bool = False,
+        spare: bool = False,
         progress: Progress | None = None,
     ) -> LayerBlob:
         """The layer as a blob. Made here when it is no blob yet; a remote or pulled one stays as it is, unread, unless
         `force` asks for another compression than it has, `ours` for bytes of our own encoder, or two blobs are said to
-        be it. ResultGone; Corrupt when the one that was named last is not."""
+        be it. `spare`: it may go again (`store/spare.py`). ResultGone; Corrupt when the one named last is not."""
+        while True:
+            found = await self._blob(layer, compression, force, ours, spare, progress)
+            if spare or self.content.spare.need(found.descriptor.digest):
+                return found
+
+    async def _blob(
+        self, layer: LayerId, compression: Compression, force: bool, ours: bool, spare: bool, progress: Progress | None
+    ) -> LayerBlob:
         self._use(layer)
         foreign = self._places.foreign_blob(layer)
         fits = foreign is not None and kind_of(foreign.descriptor.media_type) == compression.kind
@@ -226,7 +228,11 @@ class Layers:
             return known
         if foreign is not None:
             await self.fetch(layer, progress=progress)
-        return await self._once.run(("blob", layer, key), lambda: self._make_blob(layer, compression, progress))
+        making = ("blob", layer, key, spare)  # who needs it does not fail with who would only save time
+        made = await self._once.run(making, lambda: self._make_blob(layer, compression, progress))
+        if spare:
+            self.content.spare.offer(made.descriptor.digest)
+        return made
 
     async def _make_blob(self, layer: LayerId, compression: Compression, progress: Progress | None) -> LayerBlob:
         from trimaran.store.making import recompress, render
@@ -348,6 +354,7 @@ class Layers:
 
     async def settle(self, layers: Iterable[LayerId], compression: Compression | None = None) -> None:
         """Every layer that is only a context becomes a blob, so that it outlives the build; contexts are let go."""
+        self.content.spare.keep()
         wanted = [layer for layer in dict.fromkeys(layers) if layer in self._places.contexts]
         chosen = compression or Compression()
         await aio.all_of([self.blob(layer, chosen) for layer in wanted if not self._places.on_disk(layer)])
@@ -384,12 +391,9 @@ class Layers:
         """What was submitted is committed when this returns."""
         await self.database.flush()
 
-    @asynccontextmanager
-    async def _locked(self, what: str, layer: LayerId) -> AsyncIterator[None]:
+    def _locked(self, what: str, layer: LayerId) -> AbstractAsyncContextManager[None]:
         """Equal work runs once, also across processes."""
-        name = Digest.of(f"{what}:{layer}".encode()).hex
-        async with locked(os.path.join(self._locks, name)):
-            yield
+        return locked(os.path.join(self._locks, Digest.of(f"{what}:{layer}".encode()).hex))
 
 
 __all__ = ["LayerBlob", "LayerFile", "LayerId", "Layers"]
