@@ -67,7 +67,7 @@ async def write_archive(
             await output.write(data)
         else:
             async with blobs.read(data) as reader:
-                await output.copy(reader)
+                await output.copy(reader, size)
         await output.write(padding(size))
     await output.write(END)
     await output.flush()
@@ -93,6 +93,10 @@ def _files(content: Content, index: bytes) -> dict[str, _Entry]:
     return files
 
 
+_SMALL = 64 << 10
+"""Bytes of a blob that are gathered with what is beside it."""
+
+
 class _Output:
     """Gathers small pieces; writes large ones in a thread."""
 
@@ -108,14 +112,15 @@ class _Output:
         if self._size >= CHUNK:
             await self.flush()
 
-    async def copy(self, reader: Reader) -> None:
-        """All that is to be read."""
-        await self.flush()
-        try:
-            if await copy_to(reader, self._fd, self._count or _nobody):
-                return
-        except OSError as error:
-            raise _unwritten(error) from None
+    async def copy(self, reader: Reader, size: int) -> None:
+        """All that is to be read. What is small is gathered: each of many layers would wait twice for a thread."""
+        if size > _SMALL:
+            await self.flush()
+            try:
+                if await copy_to(reader, self._fd, self._count or _nobody):
+                    return
+            except OSError as error:
+                raise _unwritten(error) from None
         while chunk := await reader.read(CHUNK):
             await self.write(chunk)
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from trimaran import aio
+from trimaran.digest import Digest
 from trimaran.events import Progress
 from trimaran.graph.ops import SourceOp
 from trimaran.linux.paths import open_beneath
@@ -42,7 +43,9 @@ class LocalRoot:
         stats: Mapping[str, StatKey],
         stat_cache: StatCache,
         exclude: tuple[str, ...],
+        known: dict[str, Digest],
     ) -> None:
+        """`known`: digests of those files that the stat cache had."""
         self.id = f"local-{os.getpid()}-{next(_numbers)}"
         self.tree = Tree.stack([entries])
         self.entries = entries
@@ -50,9 +53,9 @@ class LocalRoot:
         self._stats = stats
         self._exclude = exclude
         self._stat_cache = stat_cache
-        self._known: dict[str, str] = {}
+        self._known = known
 
-    async def digests(self, paths: Collection[str]) -> Mapping[str, str]:
+    async def digests(self, paths: Collection[str]) -> Mapping[str, Digest]:
         """Of more than `paths` when others were asked for before: a copy would be large."""
         missing = [path for path in paths if path not in self._known]
         if missing:
@@ -112,11 +115,11 @@ class LocalSource:
         name = op.identifier.partition("://")[2]
         folder = Folder(self._files.folder(name))
         with progress.task(f"transferring {name}:") as task:
-            entries, stats = await aio.in_thread(_scan, folder, wanted)
+            entries, stats, known = await aio.in_thread(_scan, folder, wanted, self._stat_cache)
             if self._mode == "git":
                 entries = as_checked_out(entries)
             task.add(sum(entry.size for entry in entries if entry.kind == FILE))
-        return Scanned(LocalRoot(folder, entries, stats, self._stat_cache, exclude))
+        return Scanned(LocalRoot(folder, entries, stats, self._stat_cache, exclude, known))
 
 
 def _list(attrs: Mapping[str, str], name: str) -> tuple[str, ...]:
@@ -142,11 +145,17 @@ def _is_executable(entry: Entry) -> bool:
     return entry.kind == FOLDER or bool(entry.mode & 0o100)
 
 
-def _scan(cancel: aio.Cancel, folder: Folder, wanted: Wanted) -> tuple[EntryList, dict[str, StatKey]]:
-    """Walk; when a wanted symlink leads to what was not wanted, want that too and walk again."""
+def _scan(
+    cancel: aio.Cancel, folder: Folder, wanted: Wanted, stat_cache: StatCache
+) -> tuple[EntryList, dict[str, StatKey], dict[str, Digest]]:
+    """Walk; when a wanted symlink leads to what was not wanted, want that too and walk again.
+
+    Digests that are known are looked up for all files at once: asked for step by step, each step would wait for a
+    thread, and there are few files that no step asks for.
+    """
     for _ in range(_RESCANS):
         stats: dict[str, StatKey] = {}
         entries = EntryList.walked(folder.scan(cancel, wanted=wanted.verdict, stats=stats, owner=(0, 0)))
         if not wanted.follow_links(entries):
             break
-    return entries, stats
+    return entries, stats, stat_cache.look_up(stats) if stat_cache.trusts(folder.fd) else {}
