@@ -53,16 +53,42 @@ HEAVY = {"email", "http.client", "isal", "json", "random", "secrets", "shutil", 
 """Of the standard library and our dependencies."""
 
 
+PROCESSES = frozenset({"executor", "executor.isolation", "executor.sandbox", "steps.exec"})
+"""What a RUN that is a hit loads of what processes need: the questions whether it is allowed, and in what it would run."""
+
+
 def test_a_build_without_misses_loads_only_what_it_uses(trimaran, bases, context):
     (context / "Dockerfile").write_text(SEED.format(bases))
     line = ("build", "-t", f"{bases}/start-up:v1", "--platform=linux/arm64,linux/amd64", ".", "--push")
     plain = {"TRIMARAN_CONFIG": ""}  # most people have no settings, and reading some costs the TOML reader
     trimaran(*line, cwd=context.folder, env=plain)
-    said = trimaran(*line, cwd=context.folder, env={**plain, "PYTHONPROFILEIMPORTTIME": "1"}).stderr
-    loaded = set(re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", said, re.M))
-    ours = {name.removeprefix("trimaran.") for name in loaded if name.startswith("trimaran.")}
+    loaded = _loaded(trimaran(*line, cwd=context.folder, env={**plain, "PYTHONPROFILEIMPORTTIME": "1"}).stderr)
+    ours = _ours(loaded)
     assert "engine.build" in ours
-    assert sorted(name for name in ours if name.startswith(tuple(f"{unused}." for unused in UNUSED))) == []
-    assert sorted(ours & set(UNUSED)) == []
+    assert _unused(ours) == []
     assert sorted(loaded & HEAVY) == []
     assert len(ours) <= OURS
+
+
+def test_a_run_that_is_a_hit_loads_nothing_that_runs_it(trimaran, bases, context):
+    (context / "Dockerfile").write_text(f"FROM {bases}/busybox\nRUN echo one > /one\n")
+    line = ("build", "--progress=plain", ".")
+    trimaran(*line, cwd=context.folder)
+    said = trimaran(*line, cwd=context.folder, env={"PYTHONPROFILEIMPORTTIME": "1"}).stderr
+    assert "CACHED" in said
+    ours = _ours(_loaded(said))
+    assert "steps.exec" in ours
+    assert set(_unused(ours)) <= PROCESSES
+    assert not ours & {"steps.mounts", "steps.process"}
+
+
+def _loaded(said: str) -> set[str]:
+    return set(re.findall(r"^import time: +\d+ \| +\d+ \| +(\S+)$", said, re.M))
+
+
+def _ours(loaded: set[str]) -> set[str]:
+    return {name.removeprefix("trimaran.") for name in loaded if name.startswith("trimaran.")}
+
+
+def _unused(ours: set[str]) -> list[str]:
+    return sorted(name for name in ours if name in UNUSED or name.startswith(tuple(f"{one}." for one in UNUSED)))

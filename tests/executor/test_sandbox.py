@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from trimaran.errors import Denied, Unavailable, UsageError
-from trimaran.executor import network, sandbox
+from trimaran.executor import network
 from trimaran.executor.runtime import Exit
 from trimaran.executor.sandbox import Networks, Sandbox
 from trimaran.executor.spec import ExecSpec
@@ -66,8 +66,8 @@ def test_a_private_network_is_connected_once(monkeypatch):
         await asyncio.sleep(0)
         return network.Private("/ns", ("1.2.3.4",))
 
-    monkeypatch.setattr(sandbox, "choose", lambda *, rootless: network.Choice("private", "/usr/bin/pasta"))
-    monkeypatch.setattr(sandbox, "open_private", open_private)
+    monkeypatch.setattr(network, "choose", lambda *, rootless: network.Choice("private", "/usr/bin/pasta"))
+    monkeypatch.setattr(network, "open_private", open_private)
     networks = Networks("/run", rootless=True)
 
     async def work():
@@ -87,8 +87,8 @@ def test_a_private_network_that_fails_is_the_machines_with_a_warning(monkeypatch
     async def open_private(choice, folder):
         raise Unavailable("connect network with pasta: no")
 
-    monkeypatch.setattr(sandbox, "choose", lambda *, rootless: network.Choice("private", "/usr/bin/pasta"))
-    monkeypatch.setattr(sandbox, "open_private", open_private)
+    monkeypatch.setattr(network, "choose", lambda *, rootless: network.Choice("private", "/usr/bin/pasta"))
+    monkeypatch.setattr(network, "open_private", open_private)
     networks = Networks("/run", rootless=True)
     assert run(networks=networks, network="default").network == "host"
     assert "connect network with pasta: no" in networks.warning

@@ -21,7 +21,7 @@ from trimaran.graph.ops import (
 from trimaran.graph.vertex import Hints, Vertex
 from trimaran.platforms import default
 from trimaran.sources.given import Client, Nothing
-from trimaran.steps import mounts
+from trimaran.steps import mount_reads, mounts
 from trimaran.steps.context import StepContext
 from trimaran.steps.exec import ExecStep
 from trimaran.steps.identity import exec_op_identity
@@ -103,7 +103,7 @@ async def layer(context, mtime=0, **files):
 
 
 def keys(context, rootfs, *more):
-    return mounts.reads(op(*more), [rootfs, rootfs], context)
+    return mount_reads.reads(op(*more), [rootfs, rootfs], context)
 
 
 def test_a_mount_reads_the_content_of_what_it_shows(show):

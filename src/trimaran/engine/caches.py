@@ -101,7 +101,7 @@ class BuildCaches:
 
     def _counts_secrets(self, vertex: Vertex) -> bool:
         """Steps with `--secret …,cache-key=hash`: BuildKit's keys of them say nothing of values that count here."""
-        from trimaran.steps.mounts import hashed_secrets
+        from trimaran.steps.mount_reads import hashed_secrets
 
         return isinstance(vertex.op, ExecOp) and bool(hashed_secrets(vertex.op, self._context))
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from trimaran.errors import Denied, TrimaranError, UsageError
 from trimaran.executor.isolation import Isolation
-from trimaran.executor.network import Choice, Private, choose, open_private
-from trimaran.executor.process import Output
-from trimaran.executor.runtime import Exit, Runtime, Signals, Terminal
-from trimaran.executor.spec import ExecSpec
+
+if TYPE_CHECKING:  # a step that is a hit asks `require` alone
+    from trimaran.executor.network import Choice, Private
+    from trimaran.executor.process import Output
+    from trimaran.executor.runtime import Exit, Runtime, Signals, Terminal
+    from trimaran.executor.spec import ExecSpec
 
 NETWORK_HOST = "network.host"
 SECURITY_INSECURE = "security.insecure"
@@ -42,6 +45,8 @@ class Networks:
     @property
     def choice(self) -> Choice:
         if self._choice is None:
+            from trimaran.executor.network import choose
+
             self._choice = choose(rootless=self._rootless)
         return self._choice
 
@@ -59,6 +64,8 @@ class Networks:
 
     async def _connected(self) -> Private | None:
         if self.choice.mode == "private" and self._private is None:
+            from trimaran.executor.network import Choice, open_private
+
             try:
                 self._private = await open_private(self.choice, self._folder)
             except TrimaranError as error:

@@ -1,4 +1,4 @@
-"""What a process sees beside its root: which of it enters the key, and all of it ready before the process starts.
+"""What a process sees beside its root, all of it ready before it starts (what enters the key: `mount_reads.py`).
 
 Law: a path inside an input is decided on its tree, in which nothing can change (CVE-2024-1753, CVE-2024-11218); bytes
 are shown from a mount of that same input. Cache mounts are locked before a slot is taken, always in one order.
@@ -15,16 +15,14 @@ from trimaran import aio
 from trimaran.errors import Denied, NotFound
 from trimaran.events import Progress
 from trimaran.graph.ops import CacheSharing, ExecOp, Mount, MountType
-from trimaran.solver.protocols import KeyInput, Result
-from trimaran.sources.local import LocalRoot
+from trimaran.solver.protocols import Result
 from trimaran.steps import select
 from trimaran.steps.context import StepContext
+from trimaran.steps.mount_reads import ROOT, source_at
 from trimaran.store.cache_mounts import Fill, Sharing
 from trimaran.store.entries import FILE, FOLDER, EntryList
 from trimaran.store.rootfs import Rootfs
-from trimaran.store.views import View
 
-ROOT = "/"
 _SHARING: dict[CacheSharing, Sharing] = {
     CacheSharing.SHARED: "shared",
     CacheSharing.PRIVATE: "private",
@@ -57,82 +55,6 @@ class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     caches: dict[Mount, Cache]
     secrets: dict[Mount, bytes]
     variables: tuple[str, ...]
-
-
-async def reads(op: ExecOp, inputs: Sequence[Result], context: StepContext) -> list[KeyInput]:
-    """Of each mount the content of what is shown (reference §4.2); of a whole root its id, as of "/".
-
-    In the order of mounts: which is shown where matters.
-    """
-    found: dict[tuple[int, str], str] = {}
-    read = []
-    for mount in op.mounts:
-        if mount.dest == ROOT or mount.input < 0:
-            continue
-        number, path = place = (mount.input, select.clean(mount.selector))
-        if place not in found:
-            found[place] = await _content(inputs[number], path, context)
-        read.append(KeyInput(f"mount {mount.dest}: {path}", found[place], number))
-    return read
-
-
-def hashed_secrets(op: ExecOp, context: StepContext) -> list[str]:
-    """Ids of the secrets the step is given whose values count."""
-    ids = {mount.secret.id for mount in op.mounts if mount.secret is not None} | {each.id for each in op.secret_env}
-    return sorted(identifier for identifier in ids if context.secrets.in_key(identifier))
-
-
-async def secret_reads(op: ExecOp, context: StepContext) -> list[KeyInput]:
-    """Of secrets that were given with `cache-key=hash`: a keyed hash, so that nobody can try values on a record."""
-    asked = hashed_secrets(op, context)
-    if not asked:
-        return []
-    import hashlib
-    import hmac
-
-    key = context.store.secret_key()
-    read = []
-    for identifier in asked:
-        value = await context.secrets.get(identifier)
-        said = f"{identifier}\0".encode() + (value or b"")
-        read.append(KeyInput(f"secret {identifier}", hmac.new(key, said, hashlib.sha256).hexdigest()))
-    return read
-
-
-async def lists(op: ExecOp, inputs: Sequence[Result], context: StepContext) -> list[EntryList | None]:
-    """What `reads` read, file by file; None of whole roots."""
-    found: list[EntryList | None] = []
-    for mount in op.mounts:
-        if mount.dest == ROOT or mount.input < 0:
-            continue
-        result, path = inputs[mount.input], select.clean(mount.selector)
-        if not path and isinstance(result, Rootfs):
-            found.append(None)
-            continue
-        view = await context.view(result)
-        chosen = [_source(view, path)]
-        contents = await view.digests(select.files(view.tree, chosen))
-        found.append(await aio.in_thread(select.listed, view.tree, chosen, contents))
-    return found
-
-
-async def _content(result: Result, path: str, context: StepContext) -> str:
-    if not path and isinstance(result, Rootfs):
-        return result.id
-    view = await context.view(result)
-    source = _source(view, path)
-    contents = await view.digests(select.files(view.tree, [source]))
-    return select.digest(view.tree, [source], contents, "whole")
-
-
-def _source(view: View, path: str) -> select.Source:
-    """MissingSource with what may be the reason."""
-    try:
-        return select.at(view.tree, path)
-    except select.MissingSource as error:
-        if isinstance(view, LocalRoot):
-            error.hint = view.why_missing(error.path)
-        raise
 
 
 async def prepare(op: ExecOp, inputs: Sequence[Result], context: StepContext, progress: Progress) -> Prepared:
@@ -176,7 +98,7 @@ async def show(result: Result, path: str, context: StepContext) -> Shown:
     against what entered the key.
     """
     view = await context.view(result)
-    source = _source(view, path)
+    source = source_at(view, path)
     if source.entry.kind not in (FILE, FOLDER):
         raise Denied(f"mount /{path}: it is neither a file nor a folder")
     is_folder = source.entry.kind == FOLDER
@@ -196,7 +118,7 @@ async def _cache(mount: Mount, shown: Shown, inputs: Sequence[Result], context: 
     if not shown.is_folder:
         raise Denied(f"mount cache at {mount.dest}: /{shown.path} is no folder")
     view = await context.view(inputs[mount.input])
-    source = _source(view, select.clean(mount.selector))
+    source = source_at(view, select.clean(mount.selector))
     contents = await view.digests(select.files(view.tree, [source]))
     return Cache(mount.cache.id, select.digest(view.tree, [source], contents, "whole"))
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from trimaran import aio, settings
+from trimaran import settings
 from trimaran.caches.options import signings_of
 from trimaran.engine.folder import state_folder
 from trimaran.errors import TrimaranError
@@ -64,6 +64,7 @@ async def build(
     secrets: Mapping[str, bytes] | None = None,
 ) -> BuildOutcome:
     """One build on this machine's store; secrets may be variables of `environment`, or be given as they are."""
+    from trimaran import aio
     from trimaran.engine.build import build as run_build
     from trimaran.engine.collect import collect
     from trimaran.engine.engine import open_engine
