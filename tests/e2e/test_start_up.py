@@ -53,8 +53,8 @@ HEAVY = {"email", "http.client", "isal", "json", "random", "secrets", "shutil", 
 """Of the standard library and our dependencies."""
 
 
-PROCESSES = frozenset({"executor", "executor.isolation", "executor.sandbox", "steps.exec"})
-"""What a RUN that is a hit loads of what processes need: the questions whether it is allowed, and in what it would run."""
+PROCESSES = frozenset({"dockerfile.running", "executor", "executor.isolation", "executor.sandbox", "steps.exec"})
+"""What a RUN that is a hit loads of what RUN needs: its flags, whether it is allowed, and in what it would run."""
 
 
 def test_a_build_without_misses_loads_only_what_it_uses(trimaran, bases, context):
