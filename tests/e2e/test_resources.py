@@ -45,6 +45,11 @@ def test_a_step_over_its_memory_is_told_apart(trimaran, bases, context):
     assert re.search(r"killed for lack of memory, it used 6\d MB at its peak, of 67 MB allowed", said), said
     assert "--memory" in said
     trimaran("build", "--memory=512m", "--cpus=1.5", "--resource=cpuset-cpus=0", ".", cwd=context.folder)
+    context.dockerfile("FROM alpine\nRUN dd if=/dev/zero bs=200M count=1 | wc -c > /size\n")
+    said = trimaran("build", "--memory=64m", "--resource=memory-swap=64m", ".", cwd=context.folder).stderr
+    assert re.search(r"WARN: a process of the step was killed for lack of memory, it used 6\d MB .* went on", said), (
+        said
+    )
 
 
 def test_limits_reach_the_step(trimaran, bases, context):

@@ -118,6 +118,20 @@ def test_error_of_a_missing_tag_names_the_url(real_registry, make_client):
     asyncio.run(run())
 
 
+def test_a_blob_that_an_image_names_and_the_registry_lost(real_registry, make_client):
+    lost = Descriptor(media_type=media_types.OCI_LAYER_GZIP, digest=Digest.of(b"lost"), size=4)
+
+    async def run():
+        async with make_client() as client:
+            with pytest.raises(NotFound) as caught:
+                async with client.repository(f"{real_registry}/a/b:v1").read(lost):
+                    pass
+            assert f"GET http://{real_registry}/v2/a/b/blobs/{lost.digest}: 404" in str(caught.value)
+            assert "push that image again" in caught.value.hint
+
+    asyncio.run(run())
+
+
 def test_nobody_listens(make_client):
     async def run():
         async with make_client() as client:

@@ -10,6 +10,9 @@ _NO_ATTESTATIONS = "leave it out, or say --provenance=false --sbom=false: images
 _NO_CALL = "leave it out to build"
 _CACHES = tuple(f"type={kind}" for kind in TYPES)
 
+LIMITS = ("memory", "memory-swap", "cpus", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems")
+"""Keys of `--resource` and `--build-resource`; `cpus` is ours, the others are buildx's."""
+_LIMITS = tuple(f"{key}=" for key in LIMITS)
 CONTEXT_MODES = ("exact", "git")
 PROGRESS_MODES = ("auto", "none", "plain", "quiet", "rawjson", "tty")
 
@@ -42,6 +45,7 @@ FLAGS = (
         name="build-resource",
         kind="stringArray",
         help='Limits of all RUN steps of the build together (format: "memory=8g,cpus=4")',
+        choices=_LIMITS,
     ),
     Flag(
         name="cache-from",
@@ -141,6 +145,7 @@ FLAGS = (
         name="resource",
         kind="stringArray",
         help='Limits of each RUN step (format: "memory=2g,cpuset-cpus=0-3")',
+        choices=_LIMITS,
     ),
     Flag(name="sbom", help='Shorthand for "--attest=type=sbom" (only "false" for now)'),
     Flag(

@@ -139,7 +139,8 @@ def _value(flag: Flag, current: str, named: Callable[[str], Iterable[str]]) -> A
         return Answer(directive=Directive.DEFAULT)
     kind = "builder" if flag.name == BUILDER.name else flag.completes
     known = flag.choices or (tuple(named(kind)) if kind in {"builder", "image"} else ())
-    several = flag.kind in _REPEATED and not any("=" in word for word in known)
+    # `type=…` stands first and alone; keys that all wait for a value may follow each other.
+    several = flag.kind in _REPEATED and not any("=" in word[:-1] for word in known)
     head, comma, rest = current.rpartition(",") if several else ("", "", current)
     found = tuple(Candidate(head + comma + word) for word in known if word.startswith(rest))
     if kind == "folder":

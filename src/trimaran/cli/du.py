@@ -16,7 +16,28 @@ from trimaran.sizes import decimal_size
 if TYPE_CHECKING:
     from trimaran.store.usage import UsageRecord
 
-FILTER = Flag(name="filter", kind="stringArray", value_name="filter", help="Provide filter values")
+FILTER = Flag(
+    name="filter",
+    kind="stringArray",
+    value_name="filter",
+    help="Provide filter values",
+    choices=(
+        "until=",
+        "unused-for=",
+        "type=regular",
+        "type=internal",
+        "type=exec.cachemount",
+        "type=source.git.checkout",
+        "description~=",
+        "id=",
+        "parents=",
+        "inuse",
+        "immutable",
+        "mutable",
+        "private",
+        "shared",
+    ),
+)
 COMMAND = Command(
     name="du",
     summary="Disk usage",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from trimaran.cli.attributes import Attributes
+from trimaran.cli.build_flags import LIMITS as KEYS
 from trimaran.cli.options import Values
 from trimaran.cli.units import parse_bytes, parse_integer
 from trimaran.engine.request import Resources
@@ -16,8 +17,6 @@ from trimaran.linux.limits import Limits
 
 _PERIOD = 100_000
 """Microseconds: the kernel's default."""
-KEYS = ("memory", "memory-swap", "cpus", "cpu-shares", "cpu-period", "cpu-quota", "cpuset-cpus", "cpuset-mems")
-"""`cpus` is ours, the others are buildx's."""
 
 
 class _Given(NamedTuple):

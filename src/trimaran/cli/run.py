@@ -75,7 +75,8 @@ def run(values: Values, invocation: Invocation) -> int:
     except _Ended as asked:
         return 128 + asked.number
     if ended.oom:
-        invocation.err("the kernel killed the program for want of memory\n")
+        what = "the program" if ended.code else "a process of the program"
+        invocation.err(f"the kernel killed {what} for want of memory\n")
     return ended.code
 
 

@@ -20,7 +20,8 @@ _FOLDERS = ("/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin"
 class Exit(msgspec.Struct, frozen=True):
     """How the process ended: `code` as a shell shows it (128+signal when killed), `signal` 0 or its number.
 
-    `oom`: the kernel killed it for want of memory. `peak_memory` in bytes where a group of its own was measured.
+    `oom`: the kernel killed it, or one of its processes, for want of memory. `peak_memory` in bytes where a group of
+    its own was measured.
     """
 
     code: int

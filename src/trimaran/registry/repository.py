@@ -244,7 +244,12 @@ class Repository:
                 raise
             return download
 
-        download = await self._first(begin)
+        try:
+            download = await self._first(begin)
+        except RegistryNotFound as error:
+            if not error.hint and "/blobs/" in self._path(descriptor):
+                error.hint = f"an image of {self.name} names it, and the registry has lost it: push that image again"
+            raise
         try:
             yield download
         finally:

@@ -155,6 +155,9 @@ class Process:
                 progress.warn(warning)
         if exit_status.code not in (self._op.meta.valid_exit_codes or (0,)):
             raise self._failed(exit_status, b"".join(tail))
+        if exit_status.oom:
+            died, hint = self._context.limiting.explain(exit_status)
+            progress.warn(f"a process of the step was {died}; the step went on without it, and ended well: {hint}")
 
     def _secrets(self, prepared: Prepared) -> Needles:
         """What of the secrets that the step is given must be neither in its output nor in its layer."""
