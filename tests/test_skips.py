@@ -91,7 +91,7 @@ def test_where(number, pytestconfig):
 """
 
 
-def test_end_to_end_tests_share_one_process(tmp_path: Path) -> None:
+def test_end_to_end_tests_of_a_file_share_one_process(tmp_path: Path) -> None:
     (tmp_path / "e2e").mkdir()
     (tmp_path / "e2e/test_where.py").write_text(WORKERS)
     said = outcome(tmp_path, SKIPS, "-n", "2", allow="1")

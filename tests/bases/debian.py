@@ -25,10 +25,10 @@ LEFT_OUT = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr
 
 def layers(folder: Path) -> dict[str, Path]:
     """The layer of each Debian architecture, made where it is not there yet (1 to 2 minutes each)."""
+    # Another mirror or another setting is another image.
+    key = hashlib.sha256("\n".join([*apt.sources(), *apt.settings()]).encode()).hexdigest()[:12]
     found = {}
     for name in ARCHITECTURES:
-        # Another mirror or another setting is another image.
-        key = hashlib.sha256("\n".join([*apt.sources(), *apt.settings()]).encode()).hexdigest()[:12]
         path = folder / f"{RECIPE}-{name}-{key}.tar.gz"
         if not path.exists():
             print(f"making the Debian base for {name}, which takes a minute or two", flush=True)
