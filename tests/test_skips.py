@@ -46,6 +46,7 @@ def outcome(folder: Path, text: str = SKIPS, *options: str, allow: str = "", cas
     shutil.copy(CONFTEST, folder / "conftest.py")
     (folder / "test_it.py").write_text(text)
     environment = {**os.environ, "TRIMARAN_ALLOW_SKIP": allow, "TRIMARAN_CASES": str(cases), "PYTEST_ADDOPTS": ""}
+    environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # of which only one is needed, and some take long to load
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(folder)]
     said = subprocess.run(
         [*command, *options, str(folder)], capture_output=True, text=True, check=False, env=environment
@@ -94,6 +95,6 @@ def test_where(number, pytestconfig):
 def test_end_to_end_tests_of_a_file_share_one_process(tmp_path: Path) -> None:
     (tmp_path / "e2e").mkdir()
     (tmp_path / "e2e/test_where.py").write_text(WORKERS)
-    said = outcome(tmp_path, SKIPS, "-n", "2", allow="1")
+    said = outcome(tmp_path, SKIPS, "-p", "xdist", "-n", "2", allow="1")
     assert "8 passed" in said
     assert len(set((tmp_path / "workers").read_text().split())) == 1
