@@ -143,8 +143,8 @@ def test_bombs_in_a_base_image(
 def test_a_bomb_stops_at_the_cache_limit(
     trimaran: Trimaran, faulty: FaultyRegistry, context: Context, kind: str
 ) -> None:
-    """512 MiB of zeros that come as a few kilobytes: what the person allowed is all that is ever taken."""
-    pieces = [encode(Header(name="zeros", size=512 << 20)), *[bytes(1 << 20)] * 512]
+    """512 MiB of one letter that come as a few kilobytes: what the person allowed is all that is ever taken."""
+    pieces = [encode(Header(name="letters", size=512 << 20)), *[b"s" * (1 << 20)] * 512]
     if kind == "base":
         packer = zstandard.ZstdCompressor().compressobj()
         hasher = hashlib.sha256()
@@ -177,7 +177,7 @@ def test_a_bomb_stops_at_the_cache_limit(
 
 
 def test_what_is_much_larger_unpacked_must_work(trimaran: Trimaran, faulty: FaultyRegistry, context: Context) -> None:
-    """Zeros by the megabyte (1:1000 by gzip, 1:10,000 by zstd and xz), a large sparse file of a context."""
+    """Zeros by the megabyte (1:1000 by gzip, 1:10,000 by zstd and xz), a large sparse file of a context, some of GNU tar's."""
     zeros = bytes(60 << 20)
     tar = archive((plain("zeros"), zeros))
     diff_id = "sha256:" + hashlib.sha256(tar).hexdigest()
@@ -190,7 +190,10 @@ def test_what_is_much_larger_unpacked_must_work(trimaran: Trimaran, faulty: Faul
     text = f"FROM {other} AS other\nRUN test $(stat -c %s /zeros) = {60 << 20}\nFROM {base}\nCOPY sparse /\n"
     context.dockerfile(
         text + "ADD more.tar.xz /\nCOPY --from=other /zeros /again\nRUN cmp /zeros /sparse && cmp /more /again\n"
+        "ADD pax-1.0.tar.gz /one\nADD gnu-0.0.tar.gz /old\nRUN cmp /one/sp /old/sp && test $(stat -c %s /one/sp) = 8388608\n"
     )
+    for name in ("pax-1.0.tar.gz", "gnu-0.0.tar.gz"):
+        context.write(name, (Path(__file__).parents[1] / "tar/sparse" / name).read_bytes())
     trimaran("build", ".", cwd=context.folder)
 
 

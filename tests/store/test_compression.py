@@ -187,24 +187,48 @@ def test_gzip_that_ends_early_is_corrupt():
 
 
 def test_bombs_are_stopped_and_zeros_are_no_bomb():
-    zeros = bytes(30 << 20)
+    zeros, same = bytes(12 << 20), b"s" * (12 << 20)
     small = Bounds(ratio=2000, free=1 << 20)
-    assert unpacked(packed(Compression("gzip"), zeros), bounds=small) == zeros
-    with pytest.raises(Corrupt, match="bomb"):
-        unpacked(packed(Compression("zstd", 19), zeros), bounds=small)
-    with pytest.raises(Corrupt, match="bomb"):
-        unpacked(gzip.compress(zeros), bounds=Bounds(size=20 << 20))
+    assert unpacked(packed(Compression("gzip"), same), bounds=small) == same
+    assert unpacked(packed(Compression("zstd"), zeros), bounds=small) == zeros
+    few = bytearray(zeros)
+    few[:: 4 << 20] = b"end"
+    assert unpacked(packed(Compression("zstd"), few), bounds=Bounds(ratio=2000, free=4 << 20)) == few, "a sparse file"
+    for bomb, bounds in (
+        (packed(Compression("zstd", 19), same), small),
+        (packed(Compression("zstd", 19), zeros), Bounds(ratio=2000, free=1 << 20, zeros=8 << 20)),
+        (packed(Compression("zstd", 19), b"".join([zeros[: 1 << 16], b"s"] * 160)), small),
+        (gzip.compress(zeros), Bounds(size=8 << 20)),
+    ):
+        with pytest.raises(Corrupt, match="bomb"):
+            unpacked(bomb, bounds=bounds)
+
+
+def test_what_we_make_of_a_sparse_file_of_gigabytes_is_no_bomb():
+    """By the numbers alone, with what zstd and gzip make of zeros: 5 GiB of them, and what an honest disk image has."""
+    bounds = Bounds()
+    for ratio in (1030, 16_000, 32_000):
+        assert bounds.allow((5 << 30) // ratio, 5 << 30, 1 << 20)
+        assert bounds.allow((60 << 30) // ratio + (100 << 20), 60 << 30, 200 << 20)
+        assert bounds.allow((4 << 30) // ratio, 4 << 30, 4 << 30)
+    assert bounds.allow((100 << 30) // 1030, 100 << 30, 100 << 30)
+    assert not bounds.allow((5 << 30) // 16_000, 5 << 30, 5 << 30)
+    assert not bounds.allow((70 << 30) // 16_000, 70 << 30, 0)
+    assert not bounds.allow(2 << 30, 2 << 40, 0)
 
 
 @pytest.mark.parametrize("kind", ["bzip2", "xz"])
 def test_bombs_in_archives_that_are_no_layers(kind):
-    zeros = bytes(30 << 20)
-    data = PACKERS[kind](zeros)
-    assert unpacked(data, layer=False) == zeros, "a large file of zeros is none"
+    same = b"s" * (10 << 20)
+    data = PACKERS[kind](same)
+    assert unpacked(data, layer=False) == same
+    zeros = bytes(10 << 20)
+    bounds = Bounds(ratio=2000, free=1 << 20)
+    assert unpacked(PACKERS[kind](zeros), bounds=bounds, layer=False) == zeros, "a large file of zeros is none"
     with pytest.raises(Corrupt, match="bomb"):
-        unpacked(data, bounds=Bounds(ratio=2000, free=1 << 20), layer=False)
+        unpacked(data, bounds=bounds, layer=False)
     with pytest.raises(Corrupt, match="bomb"):
-        unpacked(data, bounds=Bounds(size=20 << 20), layer=False)
+        unpacked(data, bounds=Bounds(size=8 << 20), layer=False)
     read = decompress(io.BytesIO(data).read, layer=False)
     assert len(read(1000)) <= 1000
 

@@ -165,7 +165,6 @@ def test_hostile_headers_are_corrupt(data):
 @pytest.mark.parametrize(
     "data",
     [
-        special(b"S", b""),
         special(b"V", b""),
         special(b"D", b""),
         pax(record(b"GNU.sparse.major", b"1")),

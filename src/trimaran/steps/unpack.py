@@ -20,6 +20,7 @@ from trimaran.store.ceiling import Ceiling
 from trimaran.store.decompression import decompress
 from trimaran.store.entries import FILE, FOLDER, HARDLINK, WHITEOUT, EntryList, Origin
 from trimaran.store.folder import Folder, FolderFile
+from trimaran.store.holes import with_room
 from trimaran.store.unpack import read_layer
 from trimaran.tar.header import BLOCK_SIZE, is_header
 
@@ -68,12 +69,7 @@ def _unpack(cancel: aio.Cancel, origin: Origin, folder: str, ceiling: Ceiling) -
         os.lseek(fd, 0, os.SEEK_SET)
         with os.fdopen(fd, "rb", buffering=1 << 20, closefd=False) as file:
             content = decompress(file.read, layer=False)
-
-            def read(size: int) -> bytes:
-                data = content(size)
-                ceiling.ask(cancel, len(data), "unpack archive")
-                return data
-
+            read = with_room(content, lambda size: ceiling.ask(cancel, size, "unpack archive"))
             target = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 return read_layer(cancel, read, extract_to=target).entries

@@ -9,18 +9,34 @@ from typing import Any
 import msgspec
 
 from trimaran.errors import Corrupt
+from trimaran.store.holes import is_zeros
+from trimaran.tar.reader import ZEROS
 
 _MAX_XZ_MEMORY = 256 << 20  # xz -9 takes 65 MiB
 _INPUT = 1 << 18
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
-    """When compressed bytes are called a bomb (T37). Zeros compress 1:1030 by gzip: a large sparse file is no bomb."""
+    """When compressed bytes are called a bomb (T37): the one place that says it.
+
+    What takes room is bounded by the disk limit of whoever writes it, and by `size`. Beside that, more than `ratio`
+    bytes for one are suspicious beyond `free`; gzip never gives as many (1:1032), zstd does of anything that repeats.
+    Zeros alone may be more, up to `zeros`: sparse files are such, and no room is taken by them (`store/holes.py`).
+    """
 
     size: int = 1 << 40
     ratio: int = 2000
     free: int = 4 << 30
     """Bytes of content up to which the ratio does not matter."""
+    zeros: int = ZEROS
+    """The same for all content, with pieces that are zeros."""
+
+    def allow(self, taken: int, given: int, solid: int) -> bool:
+        """Whether `taken` bytes may have become `given`, of which `solid` are not in pieces of zeros."""
+        if given > self.size:
+            return False
+        most = self.ratio * taken
+        return (solid <= self.free or solid <= most) and (given <= self.zeros or given <= most)
 
 
 def decompress(
@@ -43,13 +59,14 @@ def decompress(
         inner = _members(source, "xz", _xz)
     else:
         return source.read
-    given = 0
+    given = solid = 0
 
     def bounded(size: int) -> bytes:
-        nonlocal given
+        nonlocal given, solid
         data = inner(size)
         given += len(data)
-        if given > bounds.size or (given > bounds.free and given > bounds.ratio * source.count):
+        solid += 0 if is_zeros(data) else len(data)
+        if not bounds.allow(source.count, given, solid):
             raise Corrupt(f"decompress: {source.count} bytes became {given}: this is a decompression bomb")
         return data
 

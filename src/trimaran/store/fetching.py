@@ -23,6 +23,7 @@ from trimaran.solver.protocols import ResultGone
 from trimaran.store.content import BlobWriter, Content
 from trimaran.store.decompression import decompress
 from trimaran.store.entries import EntryList
+from trimaran.store.holes import with_room
 from trimaran.store.layer_places import Claim
 from trimaran.store.layer_rows import LayerBlob, LayerId
 from trimaran.store.making import damage_noticed, verified
@@ -210,17 +211,13 @@ def _tee(cancel: Cancel, feed: _Feed, blob: BlobWriter | None) -> Callable[[int]
 def _unpack(
     cancel: Cancel, content: Content, read: Callable[[int], bytes], folder: str | None, *, user_xattrs: bool
 ) -> tuple[EntryList, Digest]:
-    def read_with_room(size: int) -> bytes:
-        data = read(size)
-        content.ceiling.ask(cancel, len(data), "unpack layer")
-        return data
-
     if folder is None:
         listed = read_layer(cancel, read)
         return listed.entries, listed.diff_id
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        unpacked = read_layer(cancel, read_with_room, extract_to=fd, user_xattrs=user_xattrs)
+        asking = with_room(read, lambda size: content.ceiling.ask(cancel, size, "unpack layer"))
+        unpacked = read_layer(cancel, asking, extract_to=fd, user_xattrs=user_xattrs)
         mark_listed_whiteouts(fd, unpacked.entries, user_xattrs=user_xattrs)
         return unpacked.entries, unpacked.diff_id
     finally:

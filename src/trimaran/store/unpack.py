@@ -32,6 +32,7 @@ from trimaran.store.entries import (
     order,
 )
 from trimaran.store.extraction import Extraction
+from trimaran.store.holes import WithHoles
 from trimaran.store.nodes import WHITEOUTS, Nodes
 from trimaran.tar import header as tar
 from trimaran.tar import whiteouts
@@ -90,7 +91,7 @@ def read_layer(
 
     limits = limits or Limits()
     target = None if extract_to is None else Extraction(extract_to, Nodes(user_xattrs=user_xattrs))
-    layer = _Layer(target, Allowance(limits))
+    layer = _Layer(cancel, target, Allowance(limits))
     try:
         archive = Reader(counted, limits)
         while (header := archive.next()) is not None:
@@ -131,9 +132,10 @@ class _Found:
 class _Layer:
     """What the archive has made so far, names resolved; written to `target` as it comes."""
 
-    __slots__ = ("_allowance", "_children", "_deleted", "_found", "_opaque", "_target")
+    __slots__ = ("_allowance", "_cancel", "_children", "_deleted", "_found", "_opaque", "_target")
 
-    def __init__(self, target: Extraction | None, allowance: Allowance) -> None:
+    def __init__(self, cancel: Cancel, target: Extraction | None, allowance: Allowance) -> None:
+        self._cancel = cancel
         self._target = target
         self._allowance = allowance
         self._found: dict[str, _Found] = {}
@@ -186,12 +188,14 @@ class _Layer:
         hasher = sha256()
         fd = self._target.create(path) if self._target is not None else -1
         try:
+            file = WithHoles(fd)
             for piece in archive.chunks():
+                self._cancel.check()
                 hasher.update(piece)
-                view = memoryview(piece)
-                while fd >= 0 and view:
-                    view = view[os.write(fd, view) :]
+                if fd >= 0:
+                    file.write(piece)
             if self._target is not None:
+                file.finish()
                 self._target.nodes.finish(fd, entry)
         finally:
             if fd >= 0:

@@ -229,7 +229,7 @@ def is_header(block: bytes) -> bool:
     if len(block) < BLOCK_SIZE:
         return False
     try:
-        stored = _number(block[148:156], "checksum")
+        stored = number(block[148:156], "checksum")
     except Corrupt:
         return False
     return stored == _sum(block[:148]) + 256 + _sum(block[156:BLOCK_SIZE]) or stored == _signed_sum(block[:BLOCK_SIZE])
@@ -251,14 +251,14 @@ def decode(block: bytes) -> Header:
     return Header(
         name=name.decode("utf-8", "surrogateescape"),
         type=type_,
-        mode=_number(block[100:108], "mode") & 0o7777,
-        uid=_number(block[108:116], "uid"),
-        gid=_number(block[116:124], "gid"),
-        size=_number(block[124:136], "size"),
-        mtime=_number(block[136:148], "mtime", negative=True) * 1_000_000_000,
+        mode=number(block[100:108], "mode") & 0o7777,
+        uid=number(block[108:116], "uid"),
+        gid=number(block[116:124], "gid"),
+        size=number(block[124:136], "size"),
+        mtime=number(block[136:148], "mtime", negative=True) * 1_000_000_000,
         link=_text(block[157:257]).decode("utf-8", "surrogateescape"),
-        major=_number(block[329:337], "device") if special else 0,
-        minor=_number(block[337:345], "device") if special else 0,
+        major=number(block[329:337], "device") if special else 0,
+        minor=number(block[337:345], "device") if special else 0,
     )
 
 
@@ -266,7 +266,7 @@ def _text(field: bytes) -> bytes:
     return field.partition(b"\0")[0]
 
 
-def _number(field: bytes, what: str, *, negative: bool = False) -> int:
+def number(field: bytes, what: str, *, negative: bool = False) -> int:
     """Octal digits framed by spaces and NULs, or GNU's base-256 (first bit set)."""
     digits = field[:-1]
     if digits.isdigit() and field[-1] == 0 and b"8" not in digits and b"9" not in digits:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from trimaran.errors import Corrupt, Unsupported
+from trimaran.tar import sparse
 from trimaran.tar.header import (
     BLOCK,
     BLOCK_SIZE,
@@ -32,6 +33,10 @@ from trimaran.tar.header import (
 )
 
 PIECE = 1 << 20
+ZEROS = 1 << 36
+"""Bytes that an archive may make of next to nothing, by holes or by compression, if they are zeros: sparse files of
+disks are so large, they take no room where they are written, and to hash them takes a minute or two."""
+_ZEROS = bytes(PIECE)
 _TYPES = frozenset({FILE, FOLDER, SYMLINK, HARDLINK, CHARACTER, BLOCK, FIFO})
 _SPECIAL = frozenset({PAX, PAX_GLOBAL, GNU_LONG_NAME, GNU_LONG_LINK})
 _NANOSECONDS = 1_000_000_000
@@ -52,6 +57,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     name: int = 255
     size: int = 1 << 43
     """Bytes of one file."""
+    holes: int = ZEROS
+    """Bytes of all holes of its sparse files together."""
     links_in_a_row: int = 16
     """Extended headers before one entry."""
 
@@ -59,10 +66,23 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Reader:
     """`next` gives entry after entry; `chunks` the data of the current one (what is left unread is skipped).
 
-    `read(n)` gives up to n bytes and b"" only at the end. With `skip(n)`, n bytes that nobody asked for are not read.
+    `read(n)` gives up to n bytes and b"" only at the end. With `skip(n)`, n bytes that nobody asked for are not read,
+    and sparse files are Unsupported: who skips reads by `position` and size.
     """
 
-    __slots__ = ("_buffer", "_count", "_left", "_limits", "_pad", "_position", "_read", "_skip", "_taken")
+    __slots__ = (
+        "_buffer",
+        "_count",
+        "_holes",
+        "_left",
+        "_limits",
+        "_pad",
+        "_pieces",
+        "_position",
+        "_read",
+        "_skip",
+        "_taken",
+    )
 
     def __init__(
         self,
@@ -80,6 +100,9 @@ class Reader:
         self._left = 0
         self._pad = 0
         self._count = 0
+        self._pieces: list[int] = []
+        """What is left of a sparse file, the last first: bytes that are stored, holes as negative numbers."""
+        self._holes = 0
 
     def next(self) -> Header | None:
         """The next entry, with PAX and GNU extensions applied; None at the end of the archive."""
@@ -94,7 +117,7 @@ class Reader:
                 return None
             header = decode(block)
             if header.type not in _SPECIAL:
-                return self._finish(header, name, link, records)
+                return self._finish(header, block, name, link, records)
             data = self._extended(header)
             if header.type == GNU_LONG_NAME:
                 name = data.partition(b"\0")[0]
@@ -117,21 +140,35 @@ class Reader:
             self._taken += ahead
             self._position = len(self._buffer)
             self._left = 0
+        self._pieces = []
         for _ in self.chunks():
             pass
 
     def chunks(self) -> Iterator[memoryview | bytes]:
-        """The rest of the current entry's data, in pieces of at most PIECE bytes."""
-        while self._left:
+        """The rest of the current entry's data, in pieces of at most PIECE bytes; a hole comes as zeros."""
+        while self._left or self._pieces:
+            if self._pieces and self._pieces[-1] < 0:
+                size = min(-self._pieces[-1], PIECE)
+                self._drop_piece(-size)
+                yield _ZEROS[:size] if size < PIECE else _ZEROS
+                continue
             if self._position >= len(self._buffer):
                 self._fill()
-            end = min(len(self._buffer), self._position + self._left)
+            most = self._pieces[-1] if self._pieces else self._left
+            end = min(len(self._buffer), self._position + most)
             piece = memoryview(self._buffer)[self._position : end]
             self._position = end
             self._left -= len(piece)
+            if self._pieces:
+                self._drop_piece(len(piece))
             yield piece
         if self._pad:
             self._skip_padding()
+
+    def _drop_piece(self, size: int) -> None:
+        self._pieces[-1] -= size
+        if not self._pieces[-1]:
+            self._pieces.pop()
 
     def _skip_padding(self) -> None:
         """The last padding of an archive may be missing: some programs stop after the data, and Go takes that."""
@@ -186,21 +223,51 @@ class Reader:
         self._take(-header.size % BLOCK_SIZE)
         return data
 
-    def _finish(self, header: Header, name: bytes | None, link: bytes | None, records: dict[str, bytes]) -> Header:
+    def _finish(
+        self, header: Header, block: bytes, name: bytes | None, link: bytes | None, records: dict[str, bytes]
+    ) -> Header:
         self._count += 1
         if self._count > self._limits.entries:
             raise Corrupt(f"read archive: more than {self._limits.entries} entries")
         if name is not None or link is not None or records:
             header = _extend(header, name, link, records)
+        found = sparse.of_records(header.name, records) if records else None
+        if header.type == sparse.OLD:
+            found = sparse.of_header(block, lambda: self._take(BLOCK_SIZE), self._limits.extended)
+            header = msgspec.structs.replace(header, type=FILE)
         if header.type not in _TYPES:
-            kind = "sparse file" if header.type == b"S" else f"entry of type {header.type!r}"
-            raise Unsupported(f"read archive: {header.name[:200]!r}: {kind}", hint="write the archive without --sparse")
+            raise Unsupported(f"read archive: {header.name[:200]!r}: entry of type {header.type!r}")
         if header.type in HEADER_ONLY and header.size:
             header = msgspec.structs.replace(header, size=0)
         self._check(header)
         self._left = header.size
         self._pad = -header.size % BLOCK_SIZE
+        return header if found is None else self._sparse(header, found)
+
+    def _sparse(self, header: Header, found: sparse.Sparse) -> Header:
+        """Get ready to give a sparse file, of which `header.size` bytes are stored: its header with its real size."""
+        if header.type != FILE or self._skip is not None:
+            raise Unsupported(
+                f"read archive: {header.name[:200]!r}: a sparse file where none is read",
+                hint="write the archive without --sparse",
+            )
+        regions = found.regions
+        if regions is None:
+            regions, read = sparse.before_data(self._map_block, self._limits.extended)
+            self._left -= read
+        name = found.name.decode("utf-8", "surrogateescape") or header.name
+        header = msgspec.structs.replace(header, name=name, size=found.size)
+        self._check(header)
+        self._pieces = sparse.pieces(found, regions, self._left)
+        self._holes += found.size - self._left
+        if self._holes > self._limits.holes:
+            raise Corrupt(f"read archive: {name[:200]!r}: the holes of sparse files are more than allowed")
         return header
+
+    def _map_block(self) -> bytes:
+        if self._left < BLOCK_SIZE:
+            raise Corrupt("read archive: a sparse file ends in its map")
+        return self._take(BLOCK_SIZE)
 
     def _check(self, header: Header) -> None:
         for text in (header.name, header.link):
@@ -220,6 +287,7 @@ class Reader:
 def _parse_records(data: bytes) -> dict[str, bytes]:
     """PAX records: `LENGTH key=value\\n`; the last of equal keys wins."""
     records: dict[str, bytes] = {}
+    pairs: list[bytes] = []
     at = 0
     while at < len(data):
         space = data.find(b" ", at, at + 12)
@@ -230,8 +298,14 @@ def _parse_records(data: bytes) -> dict[str, bytes]:
         equals = data.find(b"=", space + 1, end)
         if end > len(data) or equals <= space + 1 or data[end - 1 : end] != b"\n":
             raise Corrupt("read archive: a PAX record is malformed")
-        records[data[space + 1 : equals].decode("utf-8", "surrogateescape")] = data[equals + 1 : end - 1]
+        key = data[space + 1 : equals].decode("utf-8", "surrogateescape")
+        if key in sparse.PAIRS:
+            pairs.append(data[equals + 1 : end - 1])
+        else:
+            records[key] = data[equals + 1 : end - 1]
         at = end
+    if pairs:
+        records[sparse.MAP] = b",".join(pairs)
     return records
 
 
@@ -244,10 +318,6 @@ def _extend(header: Header, name: bytes | None, link: bytes | None, records: dic
         changes["link"] = link.decode("utf-8", "surrogateescape")
     xattrs = []
     for key, value in records.items():
-        if key.startswith("GNU.sparse."):
-            raise Unsupported(
-                f"read archive: {header.name[:200]!r}: sparse file", hint="write the archive without --sparse"
-            )
         if key.startswith(XATTR):
             xattrs.append((key[len(XATTR) :], value))
         elif not value:
