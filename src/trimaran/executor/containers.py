@@ -97,7 +97,6 @@ class Containers:
             return Exit(
                 code=killed,
                 signal=number,
-                # Who ended well may have lost a process, too; only a limited group tells its own from others'.
                 oom=(group.limits_memory() or number == signal.SIGKILL) and group.kills() > before,
                 peak_memory=group.peak(),
             )
