@@ -243,8 +243,20 @@ def test_prune_of_everything_leaves_little(app: Trimaran) -> None:
 
 def test_prune_asks_first(app: Trimaran) -> None:
     before = total(app)
-    app("prune", "-a", stdin="n\n")
+    for question, words, answer in (
+        ("all build", ["-a"], "n\n"),
+        ("all dangling build", ["--filter=type=regular"], ""),
+    ):
+        said = app("prune", *words, stdin=answer)
+        assert said.stderr.endswith(f"This will remove {question} cache. Are you sure you want to continue? [y/N] ")
+        assert said.stdout == ""
     assert total(app) >= before - 100_000
+    said = app("prune", "-f", "-a", "--keep-storage", "100gb")
+    assert said.stdout == "Total:\t0B\n", "as buildx, no head where nothing goes"
+    assert "--reserved-space" in said.stderr
+    said = app("prune", "-a", "--verbose", "--filter", "description~=RUN echo made", stdin="y\n").stdout
+    assert re.search(r"^ID: +run-", said, re.M)
+    assert re.search(r"^Description: .*echo made", said, re.M)
 
 
 @pytest.mark.parametrize("command", ["prune", "prune --force", "du"])

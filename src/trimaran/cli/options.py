@@ -39,8 +39,9 @@ class Flag(msgspec.Struct, frozen=True, kw_only=True):
     #: What the flag says without `=VALUE` ("": it needs a value).
     bare: str = ""
     hidden: bool = False
-    #: Accepted, without effect, with this note on stderr ("" none).
+    #: Accepted, without effect.
     ignored: bool = False
+    #: Said on stderr when it is used ("" nothing): why it has no effect, or what it is called now.
     note: str = ""
     #: Known to buildx, not done here: what to do instead. Any use is refused.
     unsupported: str = ""
@@ -257,7 +258,7 @@ def _take(values: Values, flag: Flag, text: str) -> None:
     except ValueError as error:
         shown = f"-{flag.shorthand}, --{flag.name}" if flag.shorthand else f"--{flag.name}"
         raise FlagError(f'invalid argument "{text}" for "{shown}" flag: {error}') from None
-    if flag.ignored and flag.note and flag.note not in values.notes:
+    if flag.note and flag.note not in values.notes:
         values.notes.append(flag.note)
 
 

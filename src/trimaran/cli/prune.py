@@ -30,7 +30,7 @@ COMMAND = Command(
         Flag(name="max-used-space", kind="bytes", help="Maximum amount of disk space allowed to keep for cache"),
         Flag(name="min-free-space", kind="bytes", help="Target amount of free disk space after pruning"),
         Flag(name="reserved-space", kind="bytes", help="Amount of disk space always allowed to keep for cache"),
-        Flag(name="keep-storage", kind="bytes", hidden=True, unsupported="use --reserved-space"),
+        Flag(name="keep-storage", kind="bytes", hidden=True, note="flag --keep-storage is --reserved-space now"),
         Flag(name="verbose", kind="bool", help="Provide a more verbose output"),
         Flag(name="timeout", kind="duration", hidden=True, ignored=True),
     ),
@@ -56,7 +56,7 @@ def run(values: Values, invocation: Invocation) -> int:
         all=values.boolean("all"),
         filters=filters,
         keep_duration=keep,
-        reserved=values.number("reserved-space"),
+        reserved=values.number("reserved-space") or values.number("keep-storage"),
         max_used=values.number("max-used-space"),
         min_free=values.number("min-free-space"),
     )
@@ -66,14 +66,14 @@ def run(values: Values, invocation: Invocation) -> int:
     embedded.enter()
     total, seconds = 0, 0.0
     verbose = values.boolean("verbose")
-    if not verbose:
-        invocation.out(_ROW.format("ID", "RECLAIMABLE", "SIZE", "LAST ACCESSED"))
+    head = "" if verbose else _ROW.format("ID", "RECLAIMABLE", "SIZE", "LAST ACCESSED")
     with open_store(state_folder(settings.load())) as store:
         collector = store.collector
         for record in collector.plan(Cancel(), options) if dry else collector.prune(Cancel(), options):
             total += record.size
             seconds += record.seconds
-            invocation.out(_shown(record, verbose=verbose, cost=dry))
+            invocation.out(head + _shown(record, verbose=verbose, cost=dry))
+            head = ""
     if dry:
         invocation.out(f"Would free:\t{decimal_size(total)}\nTo make again:\t{_seconds(seconds)}\n")
     else:

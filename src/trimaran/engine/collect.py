@@ -48,12 +48,13 @@ def policies(settings: Settings, total: int, limit: int = 0) -> tuple[PruneOptio
             )
             for policy in worker.gc_policies
         )
-        return (*own, PruneOptions(all=True, max_used=limit)) if limit else own
+        return (*own, PruneOptions(all=True, max_used=limit, whole=True)) if limit else own
     reserved = _or(worker.reserved_space, total, min(total // 10, 10 * _GIB))
     limits = PruneOptions(
         reserved=min(reserved, limit) if limit else reserved,
         max_used=limit or _or(worker.max_used_space, total, min(total * 8 // 10, 100 * _GIB)),
         min_free=_or(worker.min_free_space, total, total // 5),
+        whole=bool(limit),
     )
     return (
         PruneOptions(filters=_FIRST_TO_GO, keep_duration=2 * _DAY, max_used=512_000_000),

@@ -147,7 +147,7 @@ class Ceiling:
         from trimaran.store.prune import PruneOptions
 
         logs = os.path.join(self._root, "builds")
-        options = PruneOptions(all=True, max_used=max(1, keep - self.limit // 20))
+        options = PruneOptions(all=True, max_used=max(1, keep - self.limit // 20), whole=True)
         why = Eviction(cause="limit", limit=self.limit)
         return (
             build_logs.trim(cancel, logs, self.limit // _SHARES)

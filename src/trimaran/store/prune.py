@@ -30,6 +30,10 @@ class PruneOptions(msgspec.Struct, frozen=True, kw_only=True):
     reserved: int = 0
     max_used: int = 0
     min_free: int = 0
+    whole: bool = False
+    """The sizes are of all that is on the disk, as of a hard limit; else what named images share is not counted, since
+    it is no cache (BuildKit's rule).
+    """
 
 
 def keep_bytes(options: PruneOptions, *, total: int, free: int) -> int | None:
@@ -71,7 +75,7 @@ def choose(
 
     A layer goes only after all that stand on it. n log n in the number of layers.
     """
-    total = sum(record.size for record in records)
+    total = sum(record.size for record in records if options.whole or not record.shared)
     keep = keep_bytes(options, total=total, free=free)
     waiting = {record.id: (rank, record) for rank, record in enumerate(candidates(records, options, now=now))}
     standing = Counter(below for stack in stacks.values() for below in set(stack))
@@ -82,7 +86,7 @@ def choose(
         name = heappop(ready)[1]
         record = waiting[name][1]
         chosen.append(record)
-        total -= record.size - record.kept
+        total -= record.size - record.kept if options.whole or not record.shared else 0
         for below in set(stacks.get(name, ())):
             standing[below] -= 1
             if not standing[below] and below in waiting:

@@ -8,6 +8,7 @@ thing, and all of it goes at once: each is cheap to make again, and only a datab
 from __future__ import annotations
 
 import sqlite3
+import time
 
 from trimaran.solver.protocols import Eviction
 from trimaran.store.database import Database
@@ -25,7 +26,10 @@ _BARE = "key NOT IN (SELECT key FROM record_layers WHERE layer IN (SELECT id FRO
 
 
 def remembered(database: Database) -> tuple[int, int]:
-    """About how many bytes of the databases, and when (ns) any record among it was last made or used."""
+    """About how many bytes of the databases, and when (ns) any record among it was last made or used.
+
+    Where there are no records, now: nothing says how old the rest is.
+    """
     bodies, count, at = database.row(
         "SELECT coalesce(sum(length(body)), 0), count(*), coalesce(max(max(created, coalesce(at, 0))), 0)"  # noqa: S608
         f" FROM records LEFT JOIN fast.used ON kind=? AND id=key WHERE {_BARE}",
@@ -33,7 +37,7 @@ def remembered(database: Database) -> tuple[int, int]:
     )
     (files,) = database.row("SELECT count(*) FROM fast.stat")
     (memos,) = database.row("SELECT count(*) FROM memos")
-    return bodies + _ROW * count + _FILE * (files + memos), at
+    return bodies + _ROW * count + _FILE * (files + memos), at if count else time.time_ns()
 
 
 def forget(connection: sqlite3.Connection, why: Eviction) -> None:
