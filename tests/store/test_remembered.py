@@ -15,6 +15,7 @@ from trimaran.digest import Digest
 from trimaran.solver.protocols import CacheRecord, Eviction, KeyInput
 from trimaran.store import remembered, tombstones
 from trimaran.store.free_pages import give_back, size
+from trimaran.store.layer_lists import NOTHING
 from trimaran.store.prune import PruneOptions
 from trimaran.store.remembered import REMEMBERED
 from trimaran.store.store import open_store
@@ -79,6 +80,10 @@ def test_a_record_is_noted_at_two_layers_and_not_at_all_of_its_stack(tmp_path, r
         run(store.database.flush())
         rows = store.database.query("SELECT layer FROM record_layers WHERE key=?", (Digest.of(b"key 5000"),))
         assert {layer for (layer,) in rows} == {"run-2", "d"}
+        store.records.save(record(5001, "base", NOTHING))
+        run(store.database.flush())
+        rows = store.database.query("SELECT layer FROM record_layers WHERE key=?", (Digest.of(b"key 5001"),))
+        assert rows == [("base",)], "nothing is always there"
 
 
 @pytest.mark.parametrize("taken", ["run", "copied"])

@@ -17,6 +17,7 @@ from trimaran.digest import Digest
 from trimaran.solver.protocols import Account, CacheRecord, KeyInput
 from trimaran.store.database import Database
 from trimaran.store.last_use import RECORD, LastUse
+from trimaran.store.layer_lists import NOTHING
 from trimaran.store.locks import locked
 from trimaran.store.packing import pack, row_sum, unpack
 
@@ -50,7 +51,8 @@ def noted_layers(record: CacheRecord) -> set[str]:
     not at all of its stack, which would be the square of a graph's depth.
     """
     noted: set[str] = set()
-    for stack in record.results:
+    for result in record.results:
+        stack = [layer for layer in result if layer != NOTHING]
         noted.update(stack[-1:])
         noted.update(next(([layer] for layer in reversed(stack) if layer.startswith("run-")), ()))
     return noted
