@@ -218,13 +218,14 @@ def test_a_cache_takes_no_room_that_the_build_needs(
     trimaran: Trimaran, bases: str, context: Context, remote: FaultyRegistry
 ) -> None:
     """Near the limit what was made ahead goes, and the cache is given up: the build is as it is without."""
-    steps = "".join(f"RUN head -c 8000000 /dev/urandom > /made{number}; sleep 1\n" for number in range(3))
+    step = "RUN head -c {} /dev/urandom > /made{}; sleep 2\n"
+    steps = "".join(step.format(size, number) for number, size in enumerate((8_000_000, 8_000_000, 16_000_000)))
     context.dockerfile(f"FROM alpine\n{steps}RUN cat /made* | wc -c > /size\n")
-    words = ("build", "--progress=plain", "--cache-limit=40mb", f"--output={trimaran.home}/out", os.fspath(context))
+    words = ("build", "--progress=plain", "--cache-limit=45mb", f"--output={trimaran.home}/out", os.fspath(context))
     trimaran(*words)
     trimaran.forget()
     said = trimaran(*words, f"--cache-to=type=registry,ref={remote.host}/cache:v1,mode=max").stderr
-    assert (trimaran.home / "out/size").read_text() == "24000000\n"
+    assert (trimaran.home / "out/size").read_text() == "32000000\n"
     assert [line for line in said.splitlines() if "WARN: cache is not exported" in line and "cache limit" in line]
     assert not remote.manifests
     assert trimaran("fsck").returncode == 0

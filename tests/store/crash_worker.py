@@ -49,7 +49,7 @@ async def committed(store) -> None:
     layer = await store.layers.add_upper(folder, ())
     key = Digest.of(b"key")
     store.records.save(CacheRecord(key=key, op=key, inputs=(), results=((layer,),)))
-    await store.layers.flush()
+    await store.database.flush()
     failpoints.reached("record saved")
     await store.sync()
 

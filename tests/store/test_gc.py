@@ -71,7 +71,7 @@ def test_du_tells_what_there_is(filled, run):
         assert all(record.reclaimable and not record.shared for record in records.values())
         assert store.layers.present(first)
         store.last_use.flush()
-        run(store.layers.flush())
+        run(store.database.flush())
         again = {record.id: record for record in usage(store)}
         assert again[first].in_use
         assert (again[first].usage_count, again[second].usage_count) == (2, 1), "making it is a use"

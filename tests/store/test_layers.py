@@ -175,7 +175,7 @@ def test_remote_layers_stay_remote_until_read(store, run):
         assert await store.layers.read_file(layer, "etc/passwd") == b"root:x:0:0::/:/bin/sh\n"
         assert await store.content.has(descriptor)
         assert remote.read_count == 1
-        await store.layers.flush()
+        await store.database.flush()
         assert store.layers.repositories(descriptor.digest) == ("docker.io/library/base",)
 
     run(main())

@@ -113,7 +113,7 @@ def test_layers_share_pages_and_lists_come_back(tmp_path, run):
     with open_store(str(tmp_path)) as store:
         for number, entries in enumerate(lists):
             store.layers._lists.store(f"layer-{number}", entries)
-        run(store.layers.flush())
+        run(store.database.flush())
         assert rows(store) < 5_000 / 64 * 1.5
     with open_store(str(tmp_path)) as store:
         for number, entries in enumerate(lists):
@@ -137,7 +137,7 @@ def test_a_record_and_a_layer_of_20000_files_with_one_changed_cost_kilobytes(tmp
         with open_store(str(tmp_path)) as store:
             store.layers._lists.store(name, entries)
             store.records.save(CacheRecord(key=key, op=key, inputs=(), results=((name,),), account=account), read.all)
-            run(store.layers.flush())
+            run(store.database.flush())
 
     keep("one", frozenset())
     first = size()
@@ -188,7 +188,7 @@ def test_a_damaged_list_is_made_again(tmp_path, run, damage):
     with open_store(str(tmp_path)) as store:
         found = run(store.layers.entries(layer))
         assert [entry.path for entry in found] == [entry.path for entry in entries]
-        run(store.layers.flush())
+        run(store.database.flush())
     with open_store(str(tmp_path)) as store:
         assert store.layers._rows.entries(layer) is not None, "it was written again"
 

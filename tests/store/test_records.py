@@ -66,7 +66,7 @@ def test_a_record_that_cannot_be_read_is_a_miss(tmp_path):
 def test_names_that_are_no_text_can_be_recorded(store):
     odd = CacheRecord(key=Digest.of(b"k"), op=Digest.of(b"o"), inputs=(KeyInput("a\udcff", "v"),), results=())
     store.records.save(odd)
-    asyncio.run(store.layers.flush())
+    asyncio.run(store.database.flush())
     store.records._pending.clear()
     found = store.records.find(odd.key)
     assert found is not None

@@ -131,11 +131,15 @@ def _result(stack: tuple[LayerId, ...], layers: Mapping[LayerId, ChainLayer]) ->
 
 
 def as_blobs(store: Store, compression: Compression, *, force: bool) -> Describe:
-    """Layers as blobs that are sent; made side by side where they are none yet."""
+    """Layers as blobs that are sent; made side by side where they are none yet.
+
+    Near a limit of the disk the outputs were there before, and nothing but the cache needs them.
+    """
+    spare = bool(store.ceiling.limit)
 
     async def describe(layers: Sequence[LayerId]) -> dict[LayerId, ChainLayer]:
         wanted = [layer for layer in layers if layer != NOTHING]
-        made = await aio.all_of(store.layers.blob(layer, compression, force=force) for layer in wanted)
+        made = await aio.all_of(store.layers.blob(layer, compression, force=force, spare=spare) for layer in wanted)
         return {
             layer: ChainLayer(
                 blob=blob.descriptor.digest,

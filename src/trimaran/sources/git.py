@@ -225,7 +225,7 @@ class GitSource:
             await self._add_submodules(links, wanted, login, tree, progress)
         layer = await tree.finish(wanted.subdir)
         self._store.records.remember(*memo, layer)
-        await self._store.layers.flush()
+        await self._store.database.flush()
         return GitRoot(Rootfs((layer,)), served=False, cache_keys=pinned.cache_keys)
 
     def _opened(self, remote: Remote, login: Login) -> AbstractAsyncContextManager[Repository]:

@@ -191,7 +191,7 @@ class HttpSource:
         self._store.records.remember(_stack(None), wanted.selector, text)
         for checksum in {made.digest, wanted.checksum or made.digest}:
             self._store.records.remember(_stack(Digest(checksum)), wanted.selector, text)
-        await self._store.layers.flush()
+        await self._store.database.flush()
         return made, False
 
     async def _take(self, wanted: Wanted, response: Response, progress: Progress) -> Remembered:

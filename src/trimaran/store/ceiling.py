@@ -71,10 +71,11 @@ class Ceiling:
         """Whether `ask` would return at once."""
         return not self.limit or self._credit >= size
 
-    def ask(self, cancel: Cancel, size: int, what: str) -> None:
+    def ask(self, cancel: Cancel, size: int, what: str, *, spare: bool = False) -> None:
         """Room for `size` more bytes to `what` (`write blob`). Unavailable when running builds and images fill it.
 
-        In the background nothing is taken that has to be made free first, and nobody is waited for who does that.
+        For what is `spare` itself nothing that is gives way. In the background nothing is taken that has to be made
+        free first, and nobody is waited for who does that.
         """
         if not self.limit:
             return
@@ -87,7 +88,7 @@ class Ceiling:
             if self._credit < size:
                 more = max(size - self._credit, min(CHUNK, self.limit // 16))
                 if not (self._measured and self._take(more)):
-                    self._make_room(cancel, more, what)
+                    self._make_room(cancel, more, what, spare=spare)
                 self._credit += more
                 self._given += more
             self._credit -= size
@@ -111,7 +112,7 @@ class Ceiling:
             self._left = self.limit - used - size
             return True
 
-    def _make_room(self, cancel: Cancel, size: int, what: str) -> None:
+    def _make_room(self, cancel: Cancel, size: int, what: str, *, spare: bool = False) -> None:
         """One process at a time measures and evicts; whoever waited for it may find room made already."""
         with locked_in_thread(cancel, os.path.join(self._root, "locks", "eviction")):
             if size and self._measured and self._take(size):
@@ -124,7 +125,7 @@ class Ceiling:
                 used = sum(record.size for record in records)
                 if used + others + size <= self.limit:
                     break
-                if self._evict(cancel, collector, self.limit - size - others) or self.give_way():
+                if self._evict(cancel, collector, self.limit - size - others) or (not spare and self.give_way()):
                     continue
                 if used + size <= self.limit:
                     break

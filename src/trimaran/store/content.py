@@ -122,9 +122,13 @@ class Content:
             yield BlobSink(writer, present=skip)
 
     @contextmanager
-    def writer(self, media_type: str, expected: Descriptor | None = None, *, keep: bool = True) -> Iterator[BlobWriter]:
-        """`ingest` for disk functions. With `keep` false bytes are only verified: the blob is here already."""
-        writer = BlobWriter(self, media_type, expected, keep=keep)
+    def writer(
+        self, media_type: str, expected: Descriptor | None = None, *, keep: bool = True, spare: bool = False
+    ) -> Iterator[BlobWriter]:
+        """`ingest` for disk functions. With `keep` false bytes are only verified: the blob is here already.
+
+        `spare`: it may be told to give up (`spare.Writing`)."""
+        writer = BlobWriter(self, media_type, expected, keep=keep, spare=spare)
         try:
             yield writer
         finally:
@@ -258,7 +262,9 @@ class BlobSink:
 class BlobWriter:
     """Takes one blob's bytes in a disk thread. `size` and `digest` tell what was written so far."""
 
-    def __init__(self, content: Content, media_type: str, expected: Descriptor | None, *, keep: bool) -> None:
+    def __init__(
+        self, content: Content, media_type: str, expected: Descriptor | None, *, keep: bool, spare: bool
+    ) -> None:
         self._content = content
         self._media_type = media_type
         self._expected = expected
@@ -267,6 +273,7 @@ class BlobWriter:
         self._fd: int | None = None
         self._path = ""
         self._room = 0
+        self._spare = spare
         self._given_up = False
         self.size = 0
 
@@ -298,7 +305,7 @@ class BlobWriter:
 
     def _make_room(self, size: int) -> None:
         if self._room < size:
-            self._content.ceiling.ask(Cancel(), self._wanted(size), "write blob")
+            self._content.ceiling.ask(Cancel(), self._wanted(size), "write blob", spare=self._spare)
             self._room += self._wanted(size)
         self._room -= size
 
@@ -311,7 +318,7 @@ class BlobWriter:
             self._path = self._content._temporary()  # noqa: SLF001 - one machine in two classes
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             self._fd = os.open(self._path, flags, 0o600)
-            if aio.is_background_thread():
+            if self._spare:
                 self._content.spare.begin(self)
         return self._fd
 
@@ -325,7 +332,9 @@ class BlobWriter:
 
     def _check(self) -> None:
         if self._given_up:
-            raise Unavailable("write blob: what the build cannot do without takes its room")
+            raise Unavailable(
+                "write blob: the cache limit left no room for it: what the build cannot do without goes first"
+            )
 
     def commit(self, expected: Descriptor | None = None) -> Descriptor:
         """Verify, make durable, insert the row; the descriptor of what was written."""

@@ -229,12 +229,14 @@ class Layers:
         if foreign is not None:
             await self.fetch(layer, progress=progress)
         making = ("blob", layer, key, spare)  # who needs it does not fail with who would only save time
-        made = await self._once.run(making, lambda: self._make_blob(layer, compression, progress))
+        made = await self._once.run(making, lambda: self._make_blob(layer, compression, spare, progress))
         if spare:
             self.content.spare.offer(made.descriptor.digest)
         return made
 
-    async def _make_blob(self, layer: LayerId, compression: Compression, progress: Progress | None) -> LayerBlob:
+    async def _make_blob(
+        self, layer: LayerId, compression: Compression, spare: bool, progress: Progress | None
+    ) -> LayerBlob:
         from trimaran.store.making import recompress, render
         from trimaran.store.pages import paged
         from trimaran.store.render import fill_digests
@@ -253,11 +255,11 @@ class Layers:
             if renders and entries is not None:
                 opener = partial(self.open_file, layer)
                 made, digests = await aio.in_thread(
-                    render, self.content, entries, opener, compression=compression, progress=progress
+                    render, self.content, entries, opener, compression=compression, spare=spare, progress=progress
                 )
                 entries = fill_digests(entries, dict(digests))
             elif other is not None:
-                descriptor = await aio.in_thread(recompress, self.content, other, compression)
+                descriptor = await aio.in_thread(recompress, self.content, other, compression, spare=spare)
                 made = LayerBlob(descriptor, other.diff_id)
             else:
                 raise ResultGone(layer)
@@ -354,10 +356,10 @@ class Layers:
 
     async def settle(self, layers: Iterable[LayerId], compression: Compression | None = None) -> None:
         """Every layer that is only a context becomes a blob, so that it outlives the build; contexts are let go."""
-        self.content.spare.keep()
         wanted = [layer for layer in dict.fromkeys(layers) if layer in self._places.contexts]
-        chosen = compression or Compression()
-        await aio.all_of([self.blob(layer, chosen) for layer in wanted if not self._places.on_disk(layer)])
+        self.content.spare.keep(blob.descriptor.digest for layer in wanted for _, blob in self._rows.blobs(layer))
+        lost = [layer for layer in wanted if not self._places.on_disk(layer)]
+        await aio.all_of([self.blob(layer, compression or Compression()) for layer in lost])
         for layer in wanted:
             self._places.contexts.pop(layer, None)
 
@@ -386,10 +388,6 @@ class Layers:
         if self.is_rendered(layer) and self._places.row_lives(layer):
             self._rows.keep_file(layer, path, data)
         return data
-
-    async def flush(self) -> None:
-        """What was submitted is committed when this returns."""
-        await self.database.flush()
 
     def _locked(self, what: str, layer: LayerId) -> AbstractAsyncContextManager[None]:
         """Equal work runs once, also across processes."""

@@ -33,10 +33,11 @@ def render(
     open_file: Callable[[str], int],
     *,
     compression: Compression,
+    spare: bool,
     progress: Progress | None,
 ) -> tuple[LayerBlob, Mapping[str, Digest]]:
     """List and files → tar → hash → compress → hash → blob; also the content digests the list did not have yet."""
-    with content.writer(compression.media_type()) as blob:
+    with content.writer(compression.media_type(), spare=spare) as blob:
         write = blob.write
         if progress is not None:
             with progress.task("exporting layers") as task:
@@ -66,12 +67,17 @@ def _counted(write: Callable[[bytes], None], task: Task) -> Callable[[bytes], No
     return counting
 
 
-def recompress(cancel: Cancel, content: Content, blob: LayerBlob, compression: Compression) -> Descriptor:
+def recompress(
+    cancel: Cancel, content: Content, blob: LayerBlob, compression: Compression, *, spare: bool
+) -> Descriptor:
     """The same tar bytes in another compression; Corrupt when they are not those of the diff id."""
     hasher = blob.diff_id.hasher()
     fd = content.open(blob.descriptor.digest)
     try:
-        with damage_noticed(content, blob.descriptor, fd), content.writer(compression.media_type()) as writer:
+        with (
+            damage_noticed(content, blob.descriptor, fd),
+            content.writer(compression.media_type(), spare=spare) as writer,
+        ):
             read = decompress(verified(content, blob.descriptor, fd))
             with Lane(hasher.update) as hashing, compressed(cancel, writer.write, compression) as encode:
                 while data := read(_CHUNK):

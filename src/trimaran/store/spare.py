@@ -7,7 +7,7 @@ Law: what is spare is never the only place of anything, so it may go at any mome
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from trimaran.digest import Digest
@@ -48,11 +48,12 @@ class Spare:
                 return False
             return True
 
-    def keep(self) -> None:
-        """All that was offered is needed from now on."""
+    def keep(self, digests: Iterable[Digest]) -> None:
+        """Those that are still there are needed from now on."""
         with self._guard:
-            self._needed |= self._offered
-            self._offered.clear()
+            for digest in digests:
+                self._needed.add(digest)
+                self._offered.discard(digest)
 
     def begin(self, writing: Writing) -> None:
         with self._guard:

@@ -75,13 +75,13 @@ class Store:
 
     async def sync(self) -> None:
         """Make durable what this build left: called once, before success is reported. One syncfs, if any is needed."""
-        await self.layers.flush()
+        await self.database.flush()
         syncing = aio.in_thread(self._sync)
         if self.layers.made_here:
             from trimaran.store.hashing import hash_meanwhile
 
             await hash_meanwhile(self.layers, self.layers.made_here, syncing, since=self._opened)
-            await self.layers.flush()
+            await self.database.flush()
         else:
             await syncing
 
