@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import mmap
 import os
 import time
 
 import pytest
+from namespaces import in_mount_namespace
 
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
 from trimaran.errors import NotFound
+from trimaran.linux import syscalls
 from trimaran.store import stat_cache
 from trimaran.store.folder import Folder, StatKey
 from trimaran.store.stat_cache import hash_folder_files
@@ -124,3 +127,68 @@ def test_many_and_odd_numbers(store):
 def test_a_missing_file_is_not_found(store, context):
     with pytest.raises(NotFound):
         hashed(store, context, ["nope"])
+
+
+@pytest.mark.root
+def test_a_file_system_mounted_below_is_asked_itself(tmp_path, context, reads, monkeypatch):
+    """The folder's own one is trusted; what is mounted in it (ramfs here) need not be."""
+
+    def work():
+        below = os.path.join(context.path, "below")
+        os.mkdir(below)
+        syscalls.mount("none", below, "ramfs", 0)
+        with open(f"{below}/f", "w") as file:
+            file.write("1")
+        settled(monkeypatch)
+        with open_store(str(tmp_path / "store")) as store, Folder(context.path) as opened:
+            for _ in range(2):
+                hashed(store, opened, ["a", "below/f"])
+        assert reads == ["a", "below/f", "below/f"]
+
+    in_mount_namespace(work)
+
+
+def change_by_mapping(path: str) -> None:
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 1) as mapped:
+        mapped[0:1] = b"X"
+
+
+def change_by_another_name(path: str) -> None:
+    os.link(path, f"{path}.other")
+    with open(f"{path}.other", "w") as file:
+        file.write("X")
+
+
+def change_by_renaming(path: str) -> None:
+    with open(f"{path}.new", "w") as file:
+        file.write("X")
+    os.rename(f"{path}.new", path)
+
+
+def change_by_exchanging(path: str) -> None:
+    with open(f"{path}.x", "w") as file:
+        file.write("X")
+    os.rename(path, f"{path}.y")
+    os.rename(f"{path}.x", path)
+
+
+@pytest.mark.parametrize(
+    "change", [change_by_mapping, change_by_another_name, change_by_renaming, change_by_exchanging]
+)
+def test_whichever_way_a_file_changes_that_keeps_its_size_and_time(tmp_path, context, monkeypatch, change):
+    settled(monkeypatch)
+    path = os.path.join(context.path, "a")
+    before = os.stat(path)
+    with open_store(str(tmp_path / "store")) as store:
+        hashed(store, context)
+        time.sleep(0.02)
+        change(path)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert hashed(store, context)["a"] == Digest.of(b"X")
+
+
+def test_a_clock_that_was_set_back_makes_times_of_the_future_which_are_not_trusted(store, context, reads, monkeypatch):
+    monkeypatch.setattr(stat_cache.time, "time_ns", lambda: OLD)
+    hashed(store, context)
+    hashed(store, context)
+    assert reads == ["a", "b", "a", "b"]

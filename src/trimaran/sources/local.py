@@ -158,4 +158,4 @@ def _scan(
         entries = EntryList.walked(folder.scan(cancel, wanted=wanted.verdict, stats=stats, owner=(0, 0)))
         if not wanted.follow_links(entries):
             break
-    return entries, stats, stat_cache.look_up(stats) if stat_cache.trusts(folder.fd) else {}
+    return entries, stats, stat_cache.look_up(stat_cache.trusted(folder, stats))

@@ -1,7 +1,7 @@
 """(device, inode, size, mtime, ctime) → content digest, so that files that did not change are not read again.
 
 Git's racy rule: a file whose times are within two seconds of being hashed is not remembered, for a later change may
-leave all its numbers equal. Never on network or FUSE file systems: their numbers promise nothing.
+leave all its numbers equal. Never on network or FUSE file systems, also below others: their numbers promise nothing.
 """
 
 from __future__ import annotations
@@ -50,12 +50,23 @@ class StatCache:
         self._database = database
         self._trusted: dict[int, bool] = {}
 
-    def trusts(self, folder: int) -> bool:
-        """Whether files on the file system of this open folder may be looked up and remembered at all."""
-        device = os.fstat(folder).st_dev
+    def trusted(self, folder: Folder, keys: Mapping[str, StatKey]) -> Mapping[str, StatKey]:
+        """Those of files whose own file system is trusted: others may be mounted below the folder."""
+        devices = {key.device for key in keys.values()}
+        strangers = {device for device in devices if not self._trusts(device, folder, keys)}
+        return {path: key for path, key in keys.items() if key.device not in strangers} if strangers else keys
+
+    def _trusts(self, device: int, folder: Folder, keys: Mapping[str, StatKey]) -> bool:
         known = self._trusted.get(device)
         if known is None:
-            known = self._trusted[device] = _file_system(folder) in _TRUSTED
+            try:
+                fd = folder.open(next(path for path, key in keys.items() if key.device == device))
+            except TrimaranError:  # it went away: whoever hashes it will say so
+                return False
+            try:
+                known = self._trusted[device] = _file_system(fd) in _TRUSTED and os.fstat(fd).st_dev == device
+            finally:
+                os.close(fd)
         return known
 
     def look_up(self, keys: Mapping[T, StatKey], names: Iterable[T] | None = None) -> dict[T, Digest]:
@@ -123,12 +134,12 @@ def hash_folder_files(
     `stats` (as `Folder.scan` fills it) saves asking again; a file that changed since then is hashed as it is now.
     """
     wanted = list(paths)
-    trusted = cache.trusts(folder.fd)
-    keys: Mapping[str, StatKey] = (stats or {}) if trusted else {}
-    unknown = [path for path in wanted if path not in keys] if trusted else []
+    keys: Mapping[str, StatKey] = stats or {}
+    unknown = [path for path in wanted if path not in keys]
     if unknown:
         keys = {**keys, **_stat_keys(cancel, folder, unknown)}
-    found: dict[str, Digest] = cache.look_up(keys, wanted) if trusted else {}
+    keys = cache.trusted(folder, keys)
+    found: dict[str, Digest] = cache.look_up(keys, [path for path in wanted if path in keys])
     began = time.time_ns()
     missing = [path for path in wanted if path not in found]
     changed: set[str] = set()
@@ -136,7 +147,7 @@ def hash_folder_files(
         found[path] = digest
         if not kept:
             changed.add(path)
-    cache.remember(((keys[path], found[path]) for path in missing if path not in changed), began=began)
+    cache.remember(((keys[path], found[path]) for path in missing if path in keys and path not in changed), began=began)
     return found
 
 
@@ -198,11 +209,11 @@ def _signed(number: int) -> int:
     return number - (1 << 64) if number >= 1 << 63 else number
 
 
-def _file_system(folder: int) -> int:
+def _file_system(opened: int) -> int:
     """f_type of statfs(2), which Python's statvfs leaves out; 0 when it cannot be told."""
     import ctypes
 
     buffer = (ctypes.c_long * 32)()
-    if ctypes.CDLL(None, use_errno=True).fstatfs(folder, ctypes.byref(buffer)) != 0:
+    if ctypes.CDLL(None, use_errno=True).fstatfs(opened, ctypes.byref(buffer)) != 0:
         return 0
     return int(buffer[0]) & 0xFFFFFFFF
