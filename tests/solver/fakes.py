@@ -39,7 +39,6 @@ class World:
     def __init__(self) -> None:
         self.ran: list[str] = []
         self.records: dict[Digest, CacheRecord] = {}
-        self.latest: dict[Digest, Digest] = {}
         self.layers: set[str] = set()
         self.content: dict[str, str] = {}
         self.locks: dict[Digest, asyncio.Lock] = {}
@@ -59,12 +58,12 @@ class World:
     def find(self, key: Digest) -> CacheRecord | None:
         return self.records.get(key)
 
-    def nearest(self, op: Digest) -> CacheRecord | None:
-        return self.records.get(self.latest[op]) if op in self.latest else None
+    def alike(self, op: Digest) -> Sequence[CacheRecord]:
+        return [record for record in reversed(self.records.values()) if record.op == op]
 
     def save(self, record: CacheRecord, pages: Sequence[tuple[bytes, bytes]] = ()) -> None:
+        self.records.pop(record.key, None)
         self.records[record.key] = record
-        self.latest[record.op] = record.key
 
     def drop(self, key: Digest) -> None:
         self.records.pop(key, None)
@@ -89,7 +88,7 @@ class World:
         (parts,) = earlier.results
         (result,) = now
         assert isinstance(result, Stack)
-        if self.content.get(parts[-1]) == self.content.get(result.layers[-1]):
+        if parts[-1] in self.layers and self.content.get(parts[-1]) == self.content.get(result.layers[-1]):
             return (Stack((*result.layers[:-1], parts[-1])),)
         return now
 

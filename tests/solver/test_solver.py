@@ -59,6 +59,16 @@ def test_no_cache_runs_again_and_adopts_an_equal_result():
     assert solve(world, vertex("after", vertex("run", src, ignore_cache=True))) == ["run"]
 
 
+def test_branches_that_take_turns_adopt_each_their_own():
+    """What is above hits, though the latest run of the same step gave something else."""
+    world = World()
+    for tag, outcome in (("main 1", "m"), ("feature 1", "f"), ("main 2", "m"), ("feature 2", "f")):
+        world.outcome = lambda name, count, outcome=outcome: f"{name} {outcome if name == 'run' else ''}"
+        ran = solve(world, vertex("after", vertex("run", vertex("base"), vertex("local context", tag=tag))))
+        assert ("after" in ran) == tag.endswith("1")
+        assert "run" in ran
+
+
 def test_no_cache_with_another_result_runs_what_is_above():
     world = World()
     world.outcome = lambda name, count: f"{name} {count}"

@@ -25,21 +25,23 @@ def test_a_saved_record_is_found_at_once_and_later(tmp_path):
         assert store.records.find(one.key) is None
         store.records.save(one)
         assert store.records.find(one.key) == one
-        assert store.records.nearest(one.op) == one
+        assert store.records.alike(one.op) == [one]
     with open_store(str(tmp_path)) as store:
         found = store.records.find(one.key)
         assert found == one
         assert isinstance(found.key, Digest)
 
 
-def test_nearest_is_the_latest_of_its_op(tmp_path):
+def test_records_of_the_same_op_come_latest_first(tmp_path):
     with open_store(str(tmp_path)) as store:
         for number in (1, 3, 2):
             store.records.save(record(str(number), created=number))
         store.records.save(record("other", op="other", created=9))
     with open_store(str(tmp_path)) as store:
-        assert store.records.nearest(Digest.of(b"op")) == record("3", created=3)
-        assert store.records.nearest(Digest.of(b"none")) is None
+        assert store.records.alike(Digest.of(b"op")) == [record(str(number), created=number) for number in (3, 2, 1)]
+        assert store.records.alike(Digest.of(b"none")) == []
+        store.records.save(record("4", created=4))
+        assert store.records.alike(Digest.of(b"op"), 2)[0] == record("4", created=4), "also if it is not written yet"
 
 
 def test_dropped_is_gone(tmp_path):
@@ -48,7 +50,7 @@ def test_dropped_is_gone(tmp_path):
         store.records.save(one)
         store.records.drop(one.key)
         assert store.records.find(one.key) is None
-        assert store.records.nearest(one.op) is None
+        assert one not in store.records.alike(one.op)
     with open_store(str(tmp_path)) as store:
         assert store.records.find(one.key) is None
 
@@ -60,7 +62,7 @@ def test_a_record_that_cannot_be_read_is_a_miss(tmp_path):
     with open_store(str(tmp_path)) as store:
         store.database.execute("UPDATE records SET body=x'00'").result()
         assert store.records.find(one.key) is None
-        assert store.records.nearest(one.op) is None
+        assert store.records.alike(one.op) == []
 
 
 def test_names_that_are_no_text_can_be_recorded(store):

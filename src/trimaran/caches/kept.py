@@ -110,8 +110,8 @@ class KeptResults:
 
     def _was_kept(self, vertex: Vertex) -> bool:
         """Whether a result of this op is kept, whatever it read."""
-        nearest = self._store.records.nearest
-        return bool(vertex.inputs) and any(nearest(op) is not None for op in self._definitions.ops(vertex))
+        alike = self._store.records.alike
+        return bool(vertex.inputs) and any(alike(op, 1) for op in self._definitions.ops(vertex))
 
     async def match(
         self, vertex: Vertex, inputs: Sequence[Matches], results: Sequence[Result | None]

@@ -184,8 +184,8 @@ class Index(Protocol):
 
     def find(self, key: Digest) -> CacheRecord | None: ...
 
-    def nearest(self, op: Digest) -> CacheRecord | None:
-        """The latest record of the same op, whatever it read."""
+    def alike(self, op: Digest) -> Sequence[CacheRecord]:
+        """The latest records of the same op, whatever they read, latest first."""
         ...
 
     def save(self, record: CacheRecord, pages: Sequence[tuple[bytes, bytes]] = ()) -> None:

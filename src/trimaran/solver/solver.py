@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_ADOPTABLE = 4
+"""Results of a step that it is compared with after it ran."""
 _RERUNS = 3
 """How often what a step gives may vanish under one build before that is an error of its own."""
 
@@ -299,11 +301,9 @@ class Solver:
         seconds: float,
         known: Accounted,
     ) -> tuple[Result, ...]:
-        earlier = self._index.nearest(op)
-        if earlier is not None:
-            ran, results = results, await self._results.adopt(earlier, results)
-            if ran != results and self._explainer is not None:
-                self._explainer.adopted(vertex)
+        ran, results = results, await self._adopt(op, results)
+        if ran != results and self._explainer is not None:
+            self._explainer.adopted(vertex)
         record = CacheRecord(
             key=key,
             op=op,
@@ -317,6 +317,20 @@ class Solver:
         self._index.save(record, known.pages)
         self._records[vertex.digest] = record
         return results
+
+    async def _adopt(self, op: Digest, ran: tuple[Result, ...]) -> tuple[Result, ...]:
+        """`ran`, or what it equals of the latest different results of the same op: branches of a project take turns."""
+        tried: set[tuple[str, ...]] = set()
+        for earlier in self._index.alike(op):
+            newest = tuple(parts[-1] for parts in earlier.results if parts)
+            if newest in tried:
+                continue
+            tried.add(newest)
+            adopted = await self._results.adopt(earlier, ran)
+            same = tuple(self._results.parts(result) for result in ran) == earlier.results
+            if adopted != ran or same or len(tried) == _ADOPTABLE:
+                return adopted
+        return ran
 
     def _forget(self, gone: ResultGone) -> bool:
         """Drop what promised that part and everything that reads it; False when nothing here ever did.

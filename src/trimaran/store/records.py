@@ -59,7 +59,7 @@ def noted_layers(record: CacheRecord) -> set[str]:
 
 
 class Records:
-    """The member of `solver.protocols.Index` that lives on disk. `find` and `nearest` cost 20 µs."""
+    """The member of `solver.protocols.Index` that lives on disk. Each one found costs 20 µs."""
 
     def __init__(self, root: str, database: Database, last_use: LastUse) -> None:
         self._locks = os.path.join(root, "locks")
@@ -93,19 +93,14 @@ class Records:
         """Whether anything that a shared cache gave is remembered."""
         return self._database.row("SELECT 1 FROM records WHERE place=? LIMIT 1", (SHARED,)) is not None
 
-    def nearest(self, op: Digest) -> CacheRecord | None:
-        waiting = self._latest.get(op)
-        if waiting is not None:
-            return waiting
-        row = self._database.row("SELECT key, body FROM records WHERE op=? ORDER BY created DESC LIMIT 1", (op,))
-        return None if row is None else self._decode(row[0], row[1])
-
     def alike(self, op: Digest, most: int = 20) -> list[CacheRecord]:
-        """The latest records of the same op, latest first, as far as they are written."""
+        """The latest records of the same op, latest first; of those that are not written yet the latest alone."""
         rows = self._database.query(
             "SELECT key, body FROM records WHERE op=? ORDER BY created DESC LIMIT ?", (op, most)
         )
-        return [record for key, body in rows if (record := self._decode(key, body)) is not None]
+        written = [record for key, body in rows if (record := self._decode(key, body)) is not None]
+        waiting = self._latest.get(op)
+        return written if waiting is None else [waiting, *(each for each in written if each.key != waiting.key)]
 
     def knows(self, scope: str, *, before: int) -> bool:
         """Whether anything whose place begins with the word `scope` was recorded before then (ns)."""
