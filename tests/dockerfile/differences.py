@@ -45,10 +45,15 @@ def page() -> str:
     return (
         f"{_HEAD}## Graphs and image configs\n\n{_table(graphs)}\n"
         f"{_SAME_WORDS}{_table(errors)}\n"
-        f"## Files of images\n\n{_table(images)}\nWithout root:\n\n{_table(rootless)}\n"
+        f"## Files of images\n\n{_table(images)}\n{_KEPT_TIME}\nWithout root:\n\n{_table(rootless)}\n"
         f"## Checks\n\n{_table(dict(_checks()))}\n"
         f"## Not asked\n\nCases of our own for which BuildKit could not be asked.\n\n{_table(alone)}"
     )
+
+
+_KEPT_TIME = """What a step wrote into a file whose size and time it kept, to the nanosecond, is in its layer; BuildKit takes such a
+file for unchanged, by its source (`tests/store/test_unchanged.py`, [design](design/0022-what-a-step-left-as-it-was.md)).
+"""
 
 
 def _reasons() -> Iterator[tuple[str, str]]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Callable
 
 import pytest
+from namespaces import in_mount_namespace
 
+from trimaran.aio import Cancel
 from trimaran.digest import Digest
 from trimaran.store.entries import FIFO, FILE, FOLDER, HARDLINK, SYMLINK, WHITEOUT, Entry, EntryList
 from trimaran.store.folder import Inline
 from trimaran.store.rootfs import Rootfs
+from trimaran.store.snapshots.unchanged import leave_out_unchanged
 
 pytestmark = pytest.mark.root
 
@@ -207,3 +211,31 @@ def test_many_names_of_a_folder(stacks):
         assert [e.path for e in await store.layers.entries(layer)] == ["d", "d/77", "d/new"]
 
     stacks(work)
+
+
+def test_an_account_that_is_held_to_modes(tmp_path):
+    """It may not write into a folder of mode 0555 that is its own, nor read a file of mode 0."""
+    os.chmod(tmp_path, 0o777)
+
+    def inside() -> None:
+        os.chdir(tmp_path)  # whose parents are closed to it
+        os.setgroups([])
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        for name in ("lower", "upper"):
+            os.makedirs(f"{name}/d/kept")
+            for path, mode in (("d/same", 0o444), ("d/kept/secret", 0), ("d/kept/same", 0o444)):
+                os.close(os.open(f"{name}/{path}", os.O_CREAT, 0o600))
+                os.chmod(f"{name}/{path}", mode)
+                os.utime(f"{name}/{path}", ns=(T, T))
+            for path in ("d/kept", "d"):
+                os.chmod(f"{name}/{path}", 0o555)
+                os.utime(f"{name}/{path}", ns=(T, T))
+        leave_out_unchanged(Cancel(), "upper", ["lower"], user_xattrs=False)
+
+    in_mount_namespace(inside)
+    assert everything(str(tmp_path / "upper")) == {"d", "d/kept", "d/kept/secret"}
+    assert sorted(os.listdir(tmp_path)) == ["lower", "upper"]
+    for path in ("d", "d/kept"):
+        status = os.stat(tmp_path / "upper" / path)
+        assert (stat.S_IMODE(status.st_mode), status.st_mtime_ns) == (0o555, T)
