@@ -119,10 +119,8 @@ RUN --mount=from=made,source=/part,target=/m cat /m/f > /b
     context.write("other", "2")
     assert cached() == {"source=read", "from=made"}, "neither shows `other`"
     context.write("read/f", "2")
-    assert cached() == set() or cached() == {"source=read", "from=made"}
-    context.write("read/f", "3")
-    said = build(trimaran, context, text, cached=True)
-    assert re.search(r"#\d+ \[stage-1 2/3\]", said)
+    assert cached() == set(), "the first shows another file, and what the second stands on is another"
+    assert cached() == {"source=read", "from=made"}
     os.rename(context / "read", context / "moved")
     assert build(trimaran, context, text.replace("source=read", "source=moved"), cached=True).count("CACHED") >= 3
 

@@ -101,12 +101,11 @@ def test_the_next_command_sweeps(tmp_path):
         folder = os.path.dirname(dead.temporary("x"))
         os.close(dead._fd)  # as if the process had been killed
         dead._fd = None
-    with open_store(str(tmp_path)):
-        pass
-    assert not os.path.exists(folder) or open_store(str(tmp_path)).close() is None
+    assert os.path.exists(folder)
     with open_store(str(tmp_path)) as store:
-        if store._sweeper is not None:
-            store._sweeper.join()
+        assert store._sweeper is not None
+        store._sweeper.join()
+    assert not os.path.exists(folder)
     assert os.listdir(tmp_path / "live") == []
 
 
