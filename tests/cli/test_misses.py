@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -22,6 +25,7 @@ from trimaran.misses import (
     InputChange,
     NeverBuilt,
     OpChange,
+    Reason,
     SecretChange,
     SourceChange,
     SourceReplaced,
@@ -66,6 +70,16 @@ WORDS = {
     BytesGone("reg/cache:1"): "record found in reg/cache:1 but its blob is gone",
     BytesGone(): "record found in the store but its blob is gone",
 }
+
+
+def test_the_docs_have_every_type_of_reason_with_its_fields():
+    page = (Path(__file__).parents[2] / "docs/explain.md").read_text()
+    section = page.partition("## For programs")[2].partition("\n## ")[0]
+    rows = dict(re.findall(r"^\| `([a-z-]+)` \| (.*)\|$", section, re.MULTILINE))
+    kinds = {kind.__struct_config__.tag: kind for kind in get_args(Reason)}
+    assert set(rows) == set(kinds)
+    for tag, kind in kinds.items():
+        assert {f"`{field}`" for field in kind.__struct_fields__} <= set(re.findall(r"`\w+`", rows[tag])), tag
 
 
 @pytest.mark.parametrize(("reason", "words"), WORDS.items(), ids=str)
