@@ -40,6 +40,28 @@ def test_off_and_own_rules():
     assert (own.all, own.max_used, own.keep_duration) == (True, 7, 10**9)
 
 
+def test_each_field_of_a_rule_is_handed_on_as_it_is_written():
+    """What each does is held by `tests/store/test_prune.py`."""
+    text = """[[worker.gcpolicy]]
+    filters = ["type==source.local", "type==exec.cachemount,id~=^a"]
+    keepDuration = "48h"
+    reservedSpace = "10GB"
+    maxUsedSpace = "20%"
+    minFreeSpace = 5
+    [[worker.gcpolicy]]
+    all = true
+    keepDuration = 60
+    """
+    first, second = rules(text)
+    assert first.filters == ("type==source.local", "type==exec.cachemount,id~=^a")
+    assert (first.keep_duration, second.keep_duration) == (48 * 3600 * 10**9, 60 * 10**9)
+    assert first.reserved == 10 * GIB
+    assert (first.max_used, first.min_free) == (201 * 10**9, 5)
+    assert (first.all, second.all) == (False, True)
+    assert not first.whole, "what named images share is no cache"
+    assert rules('cache-limit = "5GB"')[-1].whole, "but it takes room"
+
+
 @pytest.fixture
 def root(tmp_path):
     """A store with a megabyte that nobody uses."""
