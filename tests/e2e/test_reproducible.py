@@ -154,6 +154,20 @@ def test_what_a_store_or_a_cache_gives_is_the_same_too(
 
 
 @pytest.mark.root
+def test_what_a_step_gave_on_older_files_is_not_what_it_gives_now(
+    trimaran: Trimaran, bases: str, context: Context
+) -> None:
+    """A RUN that gives the same but for times is its earlier run; not where those times reach the image."""
+    context.dockerfile("FROM busybox\nCOPY file /d/\nRUN chown 1:1 /d/file\n")
+    os.utime(context.write("file", "x\n"), (1_000_000_000,) * 2)
+    same = ("build", "-q", "--reproducible", "--build-arg=SOURCE_DATE_EPOCH=1500000000", ".")
+    expected = trimaran(*same, cwd=context.folder).stdout
+    trimaran.forget()
+    trimaran("build", ".", cwd=context.folder)
+    assert trimaran(*same, cwd=context.folder).stdout == expected
+
+
+@pytest.mark.root
 def test_only_what_is_new_is_touched(trimaran: Trimaran, bases: str, tmp_path: Path) -> None:
     """The look-alike: the base's layer and history are as they were; files of the image are of 1970."""
     (tmp_path / "Dockerfile").write_text("FROM busybox\nCOPY Dockerfile /new/\nRUN touch -d @7 /made; touch /later\n")

@@ -20,7 +20,7 @@ from trimaran.errors import NotFound, UsageError, located
 from trimaran.events import Sink
 from trimaran.exporters.assemble import Exportable
 from trimaran.exporters.context import ExportContext, Exported
-from trimaran.exporters.options import ImageOptions, Output, at_epoch
+from trimaran.exporters.options import ImageOptions, Output, at_epoch, latest
 from trimaran.exporters.table import export
 from trimaran.graph.frontend import FrontendResult, Frontends
 from trimaran.graph.ops import ExecOp
@@ -79,14 +79,17 @@ async def _run(
     resolver = _resolver(request, engine, lock)
     context = _step_context(request, engine, resolver, lock, now, client, limiting)
     caches = BuildCaches(request, engine, context, tell, client.cache_keys)
-    solver = _solver(request, engine, context, caches, await caches.shared(), tell)
+    known = StoreResults(engine.store, adopts=not request.fresh)
+    solver = _solver(request, engine, context, known, caches, await caches.shared(), tell)
     bridge = EngineBridge(solver=solver, context=context, resolver=resolver, sink=tell)
     made = await frontends[request.frontend_name](request.frontend, bridge)
     if request.frontend.subrequest:
         return BuildOutcome(build_id=log.build_id, log_folder=log.folder, answer=made.metadata)
 
+    outputs = [at_epoch(one, made.epoch, reproducible=request.frontend.reproducible) for one in request.outputs]
+    known.latest = latest(outputs)
+
     async def use(results: list[Result]) -> tuple[list[Exported], Descriptor | None]:
-        outputs = [at_epoch(one, made.epoch, reproducible=request.frontend.reproducible) for one in request.outputs]
         parts = await caches.with_inline(_exportables(made, results), made.built, solver)
         exporting = _exporting(request, engine, parts, now, tell, docker)
         return await _export(outputs, exporting, lambda: caches.export(edges, solver))
@@ -128,6 +131,7 @@ def _solver(
     request: BuildRequest,
     engine: Engine,
     context: StepContext,
+    results: StoreResults,
     observer: Observer,
     shared: SharedCache | None,
     tell: Sink,
@@ -135,7 +139,7 @@ def _solver(
     return Solver(
         make_step=lambda vertex: make_step(vertex, context),
         index=engine.store.records,
-        results=StoreResults(engine.store, adopts=not request.fresh),
+        results=results,
         sink=tell,
         explainer=lambda: _explainer(request, engine, tell),
         shared=shared,

@@ -5,6 +5,7 @@ Law: no text that still needs parsing lives here; csv values, keys and units wer
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -101,6 +102,17 @@ class CacheOnlyOutput(msgspec.Struct, frozen=True, tag=True):
 
 
 Output = ImageOutput | OciOutput | DockerOutput | LocalOutput | TarOutput | CacheOnlyOutput
+
+
+def latest(outputs: Sequence[Output]) -> int | None:
+    """Seconds since the epoch: the last time that may reach a file of an output; None where any may."""
+    found = [
+        output.source_date_epoch
+        for output in outputs
+        if not isinstance(output, CacheOnlyOutput)
+        and (not isinstance(output, ImageOptions) or output.rewrite_timestamp)
+    ]
+    return max((epoch for epoch in found if epoch is not None), default=None)
 
 
 def at_epoch(output: Output, epoch: int | None, *, reproducible: bool) -> Output:

@@ -6,7 +6,7 @@ from typing import cast
 
 from trimaran.errors import TrimaranError
 from trimaran.solver.protocols import CacheRecord, Result
-from trimaran.store.entries import FILE, EntryList
+from trimaran.store.entries import FILE, NANOSECONDS, EntryList
 from trimaran.store.layers import LayerId
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
@@ -18,6 +18,8 @@ class StoreResults:
     def __init__(self, store: Store, *, adopts: bool = True) -> None:
         self._store = store
         self._adopts = adopts
+        self.latest: int | None = None
+        """Seconds: results are exported with no later time, so that earlier ones count. None: no time does."""
         self._present: set[LayerId] = set()
         """Found and pinned by this build: asked once, though each step of a chain names all layers below it."""
 
@@ -50,7 +52,8 @@ class StoreResults:
         return tuple(adopted)
 
     async def _same(self, earlier: LayerId, now: LayerId) -> bool:
-        """Whether two layers have equal entry lists but for mtime. Headers first: contents are hashed only then."""
+        """Whether two layers have equal entry lists but for mtime, and what is exported of that. Headers first:
+        contents are hashed only then."""
         layers = self._store.layers
         if earlier == now:
             return True
@@ -59,6 +62,8 @@ class StoreResults:
         try:
             before, after = await layers.entries(earlier), await layers.entries(now)
             if len(before) != len(after) or _headers(before) != _headers(after):
+                return False
+            if self.latest is not None and _times(before, self.latest) != _times(after, self.latest):
                 return False
             files = [entry.path for entry in after if entry.kind == FILE]
             return await layers.digests(earlier, files) == await layers.digests(now, files)
@@ -71,3 +76,7 @@ def _headers(entries: EntryList) -> list[object]:
         (e.path, e.kind, e.mode, e.uid, e.gid, e.size if e.kind == FILE else 0, e.target, e.major, e.minor, e.xattrs)
         for e in entries
     ]
+
+
+def _times(entries: EntryList, latest: int) -> list[int]:
+    return [min(entry.mtime // NANOSECONDS, latest) for entry in entries]
