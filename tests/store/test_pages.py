@@ -112,12 +112,12 @@ def test_layers_share_pages_and_lists_come_back(tmp_path, run):
     lists = [tree(5_000, changed=frozenset(range(n))) for n in range(3)]
     with open_store(str(tmp_path)) as store:
         for number, entries in enumerate(lists):
-            store.layers._lists.store(f"layer-{number}", entries)
+            store.layers.lists.store(f"layer-{number}", entries)
         run(store.database.flush())
         assert rows(store) < 5_000 / 64 * 1.5
     with open_store(str(tmp_path)) as store:
         for number, entries in enumerate(lists):
-            assert store.layers._lists.get(f"layer-{number}") == entries
+            assert store.layers.lists.get(f"layer-{number}") == entries
 
 
 def test_a_record_and_a_layer_of_20000_files_with_one_changed_cost_kilobytes(tmp_path, run):
@@ -135,7 +135,7 @@ def test_a_record_and_a_layer_of_20000_files_with_one_changed_cost_kilobytes(tmp
         account = Account(lists=(ReadList(0, pages.page_id(read.top), 20_000),))
         key = Digest.of(name.encode())
         with open_store(str(tmp_path)) as store:
-            store.layers._lists.store(name, entries)
+            store.layers.lists.store(name, entries)
             store.records.save(CacheRecord(key=key, op=key, inputs=(), results=((name,),), account=account), read.all)
             run(store.database.flush())
 

@@ -52,6 +52,25 @@ async def base(store):
     return await store.layers.add(entries, origins)
 
 
+def test_the_trees_of_stacks_follow_what_lists_below_learn(stacks):
+    async def work(store):
+        lower = Rootfs((await base(store),))
+        async with store.roots.mount(lower, writable=True) as mounted:
+            write(mounted.path, "new", b"new")
+            layer = await mounted.commit()
+        middle = lower.on_top(layer)
+        top = middle.on_top(await store.layers.add(*layer_of({"top": b"1"})))
+        for each in (middle, top):
+            assert (await store.roots.tree(each)).get("new").digest == ""
+        await store.layers.digests(layer, ["new"])
+        last = top.on_top(await store.layers.add(*layer_of({"last": b"2"})))
+        for each in (last, middle, top):
+            assert (await store.roots.tree(each)).get("new").digest == Digest.of(b"new")
+        assert (await store.roots.tree(last)).get("top") is not None
+
+    stacks(work)
+
+
 def test_changes_become_a_layer(stacks):
     async def work(store):
         rootfs = Rootfs((await base(store),))

@@ -141,12 +141,17 @@ def naive(layers):
 def test_the_merged_view_is_what_applying_layer_by_layer_gives(made):
     layers = [listed for listed, _ in made]
     expected = naive(layers)
-    tree = Tree.stack(layers)
-    walked = {entry.path: entry for entry in tree.walk()}
-    assert walked == expected
-    assert list(walked) == sorted(walked, key=order)
-    for path, entry in expected.items():
-        assert tree.get(path) == entry
-        if tree.layer(path) >= 0 and tree.layers[tree.layer(path)].get(path):
-            found = tree.layers[tree.layer(path)].get(path)
-            assert found.kind in (entry.kind, HARDLINK)
+    built = Tree.stack([])
+    for layer in layers:
+        assert list(built.walk())  # what was asked of the tree below does not come along
+        built = built.on_top(layer)
+    for tree in (Tree.stack(layers), built, built.anew()):
+        walked = {entry.path: entry for entry in tree.walk()}
+        assert walked == expected
+        assert list(walked) == sorted(walked, key=order)
+        for path, entry in expected.items():
+            assert tree.get(path) == entry
+            assert tree.layer(path) == built.layer(path)
+            if tree.layer(path) >= 0 and tree.layers[tree.layer(path)].get(path):
+                found = tree.layers[tree.layer(path)].get(path)
+                assert found.kind in (entry.kind, HARDLINK)

@@ -35,6 +35,8 @@ class LayerLists:
         self._lists: OrderedDict[LayerId, EntryList] = OrderedDict()
         self._only_here: set[LayerId] = set()
         self._count = 0
+        self.replaced = 0
+        """How often a list was replaced or dropped: while it stays, each layer's list is the object that it was."""
 
     def get(self, layer: LayerId) -> EntryList | None:
         """The list if it is known without reading the layer. The caller has pinned it."""
@@ -50,6 +52,7 @@ class LayerLists:
     def put(self, layer: LayerId, entries: EntryList, *, only_here: bool = False) -> EntryList:
         """Keep in memory; lists that are `only_here` (of contexts) are never dropped for others."""
         old = self._lists.pop(layer, None)
+        self.replaced += old is not None and old is not entries
         self._count += len(entries) - (len(old) if old is not None else 0)
         self._lists[layer] = entries
         if only_here:
@@ -59,6 +62,7 @@ class LayerLists:
         if self._count > _KEPT:
             for other in [each for each in self._lists if each not in self._only_here and each != layer]:
                 self._count -= len(self._lists.pop(other))
+                self.replaced += 1
                 if self._count <= _KEPT:
                     break
         return entries

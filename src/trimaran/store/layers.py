@@ -49,7 +49,7 @@ class Layers:
         self._last_use = last_use
         self._once = aio.Once()
         self._rows = LayerRows(database)
-        self._lists = LayerLists(database, self._rows)
+        self.lists = LayerLists(database, self._rows)
         self._places = LayerPlaces(self._rows, content, snapshots)
         self.made_here: list[LayerId] = []
         """What processes of this build made."""
@@ -80,8 +80,8 @@ class Layers:
         where it comes from, or by less than all its times, gives its id."""
         layer = layer or LayerId(entries.digest)
         self._use(layer)
-        if self._lists.get(layer) is None:  # the one that is kept may date what was made otherwise, as its bytes do
-            self._lists.put(layer, entries, only_here=not self._places.row_lives(layer))
+        if self.lists.get(layer) is None:  # the one that is kept may date what was made otherwise, as its bytes do
+            self.lists.put(layer, entries, only_here=not self._places.row_lives(layer))
         if entries and not self._places.on_disk(layer):
             self._places.contexts.setdefault(layer, origins)  # a copy of a whole layer is that layer: origins in itself
         return layer
@@ -163,7 +163,7 @@ class Layers:
 
     def _known_list(self, layer: LayerId) -> EntryList | None:
         self._pins.pin(f"layer:{layer}")
-        return self._lists.get(layer)
+        return self.lists.get(layer)
 
     async def _list(self, layer: LayerId, progress: Progress | None) -> None:
         if self.is_rendered(layer):
@@ -178,7 +178,7 @@ class Layers:
         lists = [entries for entries in below if entries is not None]
         user_xattrs = self.snapshots.folders.user_xattrs
         entries = await aio.in_thread(list_upper, folder, lists, user_xattrs=user_xattrs)
-        self._lists.store(layer, entries)
+        self.lists.store(layer, entries)
 
     async def digests(self, layer: LayerId, paths: Collection[str]) -> dict[str, Digest]:
         """Content digests of the layer's files at `paths`, reading only those not known yet. NotFound."""
@@ -191,7 +191,7 @@ class Layers:
         if unknown:
             await self.readable(layer)
             hashed = await aio.in_thread(hash_files, {path: self.origin(layer, path) for path in unknown})
-            self._lists.fill(layer, hashed)
+            self.lists.fill(layer, hashed)
         return {path: hashed.get(file.path) or Digest(file.digest) for path, file in files.items()}
 
     async def blob(
@@ -268,7 +268,7 @@ class Layers:
             reached("layer blob row")
             self._places.row_written(layer)
             if entries is not None:
-                self._lists.put(layer, entries)
+                self.lists.put(layer, entries)
             return made
 
     async def fetch(self, layer: LayerId, *, progress: Progress | None = None) -> Descriptor:
@@ -306,7 +306,7 @@ class Layers:
                 await self.database.write(lambda connection: drop_claimed(connection, layer))
                 raise
             entries = known or entries  # what was listed here knows more: times in nanoseconds
-            self._lists.put(layer, entries)
+            self.lists.put(layer, entries)
             body = paged(entries)
             if found == blob:
                 await self.database.write(lambda connection: insert_layer(connection, layer, entries=body))

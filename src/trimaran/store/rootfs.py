@@ -19,6 +19,8 @@ from trimaran.store.snapshots import Mounted, Snapshots
 from trimaran.store.tree import Tree
 
 _TREES = 16
+_STACKS = 512
+"""Stacks whose trees, bare, can be built upon: of each about eight bytes a layer."""
 
 
 class Rootfs(msgspec.Struct, frozen=True):
@@ -62,19 +64,49 @@ class Roots:
         self._layers = layers
         self._snapshots = snapshots
         self._trees: OrderedDict[Rootfs, tuple[tuple[int, ...], Tree]] = OrderedDict()
+        self._stacks: OrderedDict[Rootfs, tuple[int, Tree]] = OrderedDict()
+        """Trees that nothing was asked of, with `LayerLists.replaced` when they were made."""
 
     async def tree(self, rootfs: Rootfs, *, progress: Progress | None = None) -> Tree:
         """The merged view, without unpacking; remote layers are pulled to be listed. ResultGone."""
-        lists = [await self._layers.entries(layer, progress=progress) for layer in rootfs.layers]
-        identity = tuple(id(entries) for entries in lists)  # a list that learned digests is a new object
+        bare = await self._bare(rootfs, progress)
+        identity = tuple(map(id, bare.layers))  # a list that learned digests is a new object
         known = self._trees.get(rootfs)
         if known is not None and known[0] == identity:
             self._trees.move_to_end(rootfs)
             return known[1]
-        tree = Tree.stack(lists)
+        tree = bare.anew()
         self._trees[rootfs] = (identity, tree)
         while len(self._trees) > _TREES:
             self._trees.popitem(last=False)
+        return tree
+
+    async def _bare(self, rootfs: Rootfs, progress: Progress | None) -> Tree:
+        """The lists as a tree of which nothing was asked; made of the one below, when no list has changed since then.
+
+        A stage of a hundred steps would else look up each layer a hundred times.
+        """
+        tree = self._stack(rootfs)
+        if tree is not None:
+            return tree
+        made = self._layers.lists.replaced  # while some are awaited, others may change
+        if len(rootfs.layers) > 1:
+            *lower, top = rootfs.layers
+            entries = await self._layers.entries(top, progress=progress)
+            below = self._stack(Rootfs(tuple(lower)))
+            tree = None if below is None else below.on_top(entries)
+        if tree is None:
+            tree = Tree.stack([await self._layers.entries(layer, progress=progress) for layer in rootfs.layers])
+        self._stacks[rootfs] = (made, tree)
+        while len(self._stacks) > _STACKS:
+            self._stacks.popitem(last=False)
+        return tree
+
+    def _stack(self, rootfs: Rootfs) -> Tree | None:
+        made, tree = self._stacks.get(rootfs, (-1, None))
+        if made != self._layers.lists.replaced:
+            return None
+        self._stacks.move_to_end(rootfs)
         return tree
 
     async def read_file(self, rootfs: Rootfs, path: str, limit: int = 1 << 20) -> bytes:

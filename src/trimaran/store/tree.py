@@ -31,9 +31,10 @@ class _Node:
 class Tree:
     __slots__ = ("_children", "_has_links", "_nodes", "layers")
 
-    def __init__(self, layers: tuple[EntryList, ...]) -> None:
+    def __init__(self, layers: tuple[EntryList, ...], root: _Node | None = None) -> None:
+        """`root`: where it is known already what is at ""."""
         self.layers = layers
-        self._nodes: dict[str, _Node | None] = {"": self._root()}
+        self._nodes: dict[str, _Node | None] = {"": root or self._root()}
         self._children: dict[str, list[str]] = {}
         self._has_links: bool | None = None
 
@@ -41,6 +42,18 @@ class Tree:
     def stack(cls, layers: Sequence[EntryList]) -> Tree:
         """Lowest layer first. With no layer at all there is still the root folder."""
         return cls(tuple(layers))
+
+    def on_top(self, layer: EntryList) -> Tree:
+        """The view with one layer more, which costs the same however many there are."""
+        below, top = self._nodes[""], len(self.layers)
+        assert below is not None
+        merged = (top,) if "" in layer.opaque else (top, *below.merged)
+        root = _Node(layer.root or below.entry, below.layer if layer.root is None else top, merged)
+        return Tree((*self.layers, layer), root)
+
+    def anew(self) -> Tree:
+        """The same view, of which nothing was asked yet: what is remembered of a tree may be large."""
+        return Tree(self.layers, self._nodes[""])
 
     def get(self, path: str) -> Entry | None:
         """What is at `path`, with no symlink followed on the way; hard links come as the files they are."""
