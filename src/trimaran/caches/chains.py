@@ -15,6 +15,7 @@ from trimaran.digest import Digest
 
 Link = tuple[int, str]
 """(record, selector)."""
+NOBODY: frozenset[int] = frozenset()
 
 
 class ChainLayer(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,11 +92,15 @@ def _joined(records: list[_Record]) -> list[_Record]:
         for number, record in enumerate(records):
             op = (record.digest, len(record.inputs))
             same: set[int] | None = None
-            for position, links in enumerate(record.inputs):
-                here: set[int] = set()
-                for source, selector in links:
-                    here |= readers.get((find(source), position, selector, op), set())
-                same = {find(each) for each in here} if same is None else same & {find(each) for each in here}
+            found = [
+                [readers.get((find(source), position, selector, op), NOBODY) for source, selector in links]
+                for position, links in enumerate(record.inputs)
+            ]
+            for each_input in sorted(found, key=lambda sets: sum(map(len, sets))):  # many may read what one other reads
+                here = {find(each) for each in NOBODY.union(*each_input)}
+                same = here if same is None else same & here
+                if not same:
+                    break
             group = find(number)
             for other in same or ():
                 first, last = sorted((group, find(other)))
