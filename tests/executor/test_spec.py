@@ -139,6 +139,20 @@ def test_profile_of_every_machine(machine):
     msgspec.json.encode(profile)
 
 
+@pytest.mark.parametrize("damage", ["flipped", "cut off", "zeros", "empty"])
+def test_a_damaged_program_is_compiled_anew(tmp_path, damage):
+    """By a bit that flipped, a full disk, or a machine that went down: else it would let through more, or nothing start."""
+    made = seccomp_filter.program(seccomp.profile("amd64"), str(tmp_path))
+    if made is None:
+        pytest.skip("no libseccomp 2.5")
+    (kept,) = tmp_path.iterdir()
+    whole = kept.read_bytes()
+    flipped = whole[:-80] + bytes([whole[-80] ^ 1]) + whole[-79:]
+    kept.write_bytes({"flipped": flipped, "cut off": whole[:-8], "zeros": bytes(len(whole)), "empty": b""}[damage])
+    assert seccomp_filter.program(seccomp.profile("amd64"), str(tmp_path)) == made
+    assert kept.read_bytes() == whole
+
+
 def test_program_is_compiled_once_and_a_strange_file_is_not_trusted(tmp_path):
     profile = seccomp.profile("amd64")
     made = seccomp_filter.program(profile, str(tmp_path))

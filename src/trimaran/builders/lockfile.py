@@ -42,7 +42,7 @@ def read(path: str, *, must_exist: bool = False) -> tuple[LockEntry, ...]:
         return ()
     except OSError as error:
         raise UsageError(f"read lock {path}: {(error.strerror or str(error)).lower()}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _wrong(path, f"no JSON: {error}") from error
     if not isinstance(document, dict) or document.get("version") != VERSION:
         raise _wrong(path, f"no lock of version {VERSION}")

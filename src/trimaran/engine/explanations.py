@@ -17,6 +17,7 @@ from trimaran.misses import NeverBuilt, Reason
 from trimaran.solver.protocols import CacheRecord
 from trimaran.solver.reasons import difference, without_platform
 from trimaran.store import tombstones
+from trimaran.store.packing import unpack_json
 from trimaran.store.store import Store
 
 
@@ -112,12 +113,12 @@ def _told(path: str) -> tuple[dict[str, tuple[Reason, ...]], set[str]]:
             for text in file:
                 if b'"MissEvent"' not in text[:40] and b'"AdoptionEvent"' not in text[:40]:
                     continue
-                line = msgspec.json.decode(text, type=_Line)
+                line = unpack_json(text, _Line)
                 if line.kind == MissEvent.__name__:
-                    miss = msgspec.json.decode(line.event, type=_Miss)
+                    miss = unpack_json(bytes(line.event), _Miss)
                     misses[miss.vertex] = miss.reasons
                 elif line.kind == AdoptionEvent.__name__:
-                    adopted.add(msgspec.json.decode(line.event, type=_Miss).vertex)
+                    adopted.add(unpack_json(bytes(line.event), _Miss).vertex)
     except (OSError, msgspec.MsgspecError):
         return misses, adopted
     return misses, adopted

@@ -28,7 +28,7 @@ from trimaran.settings import HistorySettings
 from trimaran.sources.lock import LockEntry
 from trimaran.store import build_logs
 from trimaran.store.disk import disk_errors, in_our_words
-from trimaran.store.packing import pack, unpack
+from trimaran.store.packing import pack, unpack, unpack_json
 
 if TYPE_CHECKING:
     from trimaran.misses import Unfinished
@@ -72,7 +72,7 @@ def made_image(root: str, build_id: str) -> MadeImage | None:
     try:
         made = unpack(written, MadeImage)
         understood = _holds(msgspec.msgpack.decode(pack(made)), msgspec.msgpack.decode(written))
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         understood = False
     if not understood:
         raise Conflict(
@@ -284,7 +284,7 @@ def _read(folders: Iterable[str]) -> list[BuildRecord]:
     for folder in folders:
         try:
             with open(os.path.join(folder, "record.json"), "rb") as file:
-                found.append(msgspec.json.decode(file.read(), type=BuildRecord))
+                found.append(unpack_json(file.read(), BuildRecord))
         except (OSError, msgspec.MsgspecError):
             continue
     return sorted(found, key=lambda record: record.started, reverse=True)

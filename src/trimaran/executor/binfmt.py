@@ -18,6 +18,7 @@ from trimaran.executor import emulation
 from trimaran.executor.emulation import BINFMT_FOLDER, Handler
 from trimaran.linux import kernel, syscalls
 from trimaran.linux.mounts import in_user_namespace
+from trimaran.store.packing import unpack_json
 
 RECORD_FILE = "/var/lib/trimaran/binfmt.json"
 PERSIST_FOLDER = "/etc/binfmt.d"
@@ -331,7 +332,7 @@ def _content(handler: Handler) -> list[str]:
 def _records(path: str) -> dict[str, list[str]]:
     try:
         with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(), type=dict[str, list[str]])
+            return unpack_json(file.read(), dict[str, list[str]])
     except (OSError, msgspec.MsgspecError):
         return {}
 

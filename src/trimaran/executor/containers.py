@@ -311,7 +311,7 @@ def _runtime_error(path: str) -> str:
     for line in lines:
         try:
             record = msgspec.json.decode(line)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             continue
         if isinstance(record, dict) and record.get("level") == "error":
             messages.append(str(record.get("msg", "")))

@@ -28,6 +28,7 @@ from trimaran.sources.offline import missing
 from trimaran.store.entries import FILE, Entry, EntryList
 from trimaran.store.folder import Folder, FolderFile
 from trimaran.store.layers import LayerId
+from trimaran.store.packing import unpack_json
 from trimaran.store.rootfs import Rootfs
 from trimaran.store.store import Store
 
@@ -174,7 +175,7 @@ class HttpSource:
         if text is None:
             return None
         try:
-            known = msgspec.json.decode(text, type=Remembered)
+            known = unpack_json(text, Remembered)
         except msgspec.MsgspecError:
             return None
         return known if self._store.layers.present(LayerId(known.layer)) else None

@@ -10,6 +10,7 @@ import time
 
 import msgspec
 
+from trimaran.store.packing import unpack_json
 from trimaran.store.records import Records
 
 _RENEWED = 3600 * 1_000_000_000
@@ -32,7 +33,7 @@ class Answers:
     def get(self, name: str) -> Remembered | None:
         text = self._records.memo(self._stack, name)
         try:
-            return None if text is None else msgspec.json.decode(text, type=Remembered)
+            return None if text is None else unpack_json(text, Remembered)
         except msgspec.MsgspecError:
             return None
 

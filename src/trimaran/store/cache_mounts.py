@@ -26,6 +26,7 @@ from trimaran.store.disk import disk_errors
 from trimaran.store.failpoints import reached
 from trimaran.store.last_use import LastUse
 from trimaran.store.locks import guarded
+from trimaran.store.packing import unpack_json
 from trimaran.store.pins import Pins, live_pins
 from trimaran.store.removal import disk_usage, remove_tree
 
@@ -220,7 +221,7 @@ def _read_note(folder: str) -> _Note | None:
     """None for a folder that went away meanwhile; one whose note is damaged can still be listed and removed."""
     try:
         with open(os.path.join(folder, "mount.json"), "rb") as file:
-            return msgspec.json.decode(file.read(), type=_Note)
+            return unpack_json(file.read(), _Note)
     except FileNotFoundError:
         return _Note("", "", 0) if os.path.isdir(folder) else None
     except (OSError, msgspec.MsgspecError):

@@ -1,4 +1,7 @@
-"""Frozen values as bytes for database columns: MessagePack, in which a Digest is a string."""
+"""Frozen values as bytes for database columns: MessagePack, in which a Digest is a string; and as JSON, for files.
+
+Law: whatever the bytes are, who unpacks them gets the value or a `MsgspecError`.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ import msgspec
 from trimaran.digest import Digest
 
 T = TypeVar("T")
+
+_NO_MSGSPEC_ERRORS = (UnicodeDecodeError, RecursionError)
+"""What msgspec lets through of bytes that are no UTF-8, or too deep."""
 
 
 def pack(value: object) -> bytes:
@@ -26,8 +32,19 @@ def unpack(body: bytes, kind: type[T]) -> T:
     decoder = _decoders.get(kind)
     if decoder is None:
         decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind, dec_hook=_decode)
-    value: T = decoder.decode(body)
+    try:
+        value: T = decoder.decode(body)
+    except _NO_MSGSPEC_ERRORS as error:
+        raise msgspec.DecodeError(str(error)) from error
     return value
+
+
+def unpack_json(text: bytes | str, kind: type[T]) -> T:
+    """`unpack` for what was written as JSON, and holds no Digest."""
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except _NO_MSGSPEC_ERRORS as error:
+        raise msgspec.DecodeError(str(error)) from error
 
 
 def _encode(value: Any) -> Any:
@@ -37,9 +54,11 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(kind: type, value: Any) -> Any:
-    if kind is Digest and isinstance(value, str):
-        return Digest(value)
-    raise NotImplementedError(kind)
+    if kind is not Digest:
+        raise NotImplementedError(kind)
+    if not isinstance(value, str):
+        raise TypeError("a digest is a string")  # msgspec makes it a ValidationError
+    return Digest(value)
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_encode)
