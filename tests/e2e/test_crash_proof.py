@@ -142,6 +142,26 @@ def test_a_flipped_bit_in_what_nobody_read_is_found_at_once(either: Trimaran, ba
 
 
 @pytest.mark.root
+def test_flipped_bits_that_a_build_meets_cost_it_time_alone(trimaran: Trimaran, bases: str, context: Context) -> None:
+    """In each document of its own and of its base's, and in a folder that is copied from: all is had again."""
+    context.dockerfile(STAGES)
+    words = ("build", "-q", "--reproducible", "-t", "app", ".")
+    digest = trimaran(*words, cwd=context.folder).stdout
+    documents = [path for path in (trimaran.root / "blobs/sha256").iterdir() if path.read_bytes().startswith(b"{")]
+    assert len(documents) >= 4
+    for path in [*folders_with(trimaran, "t/used"), *documents]:
+        status, data = path.stat(), bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 4
+        path.write_bytes(data)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert trimaran(*words, cwd=context.folder).stdout == digest
+    context.dockerfile(STAGES + "COPY --from=tools /t/used /again\nRUN cat /again > /read\n")
+    built = trimaran(*words, cwd=context.folder)
+    assert built.stdout == trimaran(*words, cwd=context.folder, env={"TRIMARAN_ROOT": f"{trimaran.home}/cold"}).stdout
+    assert sound(trimaran)
+
+
+@pytest.mark.root
 def test_a_temporary_folder_that_somebody_removes_is_one_line(trimaran: Trimaran, bases: str, context: Context) -> None:
     context.dockerfile("FROM alpine\nRUN echo begun; sleep 1; echo x > /x\nRUN echo y\n")
     process = trimaran.start("build", "--progress=plain", ".", cwd=context.folder)

@@ -92,6 +92,23 @@ def test_damage_is_corrupt_and_then_a_miss(store, run, damage):
     assert run(read_all(store.content, descriptor)) == b"hello"
 
 
+@pytest.mark.parametrize("damage", [b"hellO", b"hell", b"", None])
+def test_a_damaged_document_is_none_and_what_is_at_hand_is_written_anew(tmp_path, run, damage):
+    with open_store(str(tmp_path)) as store:
+        descriptor = store.content.put(b"hello", TEXT)
+        path = store.content.path(descriptor.digest)
+    for mend in (False, True):
+        with open(path, "wb") as file:
+            file.write(damage or b"")
+        if damage is None:
+            os.unlink(path)
+        with open_store(str(tmp_path)) as store:
+            if not mend:
+                assert run(store.content.document(descriptor)) is None
+            store.content.put(b"hello", TEXT)
+            assert run(store.content.document(descriptor)) == b"hello"
+
+
 @pytest.mark.parametrize("again", [False, True], ids=["just written", "of an earlier build"])
 @pytest.mark.parametrize("into", ["file", "appended", "pipe"])
 def test_a_blob_copies_itself(tmp_path, run, again, into):

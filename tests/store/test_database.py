@@ -78,7 +78,7 @@ def test_a_broken_main_database_is_said_to_be_so(tmp_path):
     (tmp_path / "store.db").write_bytes(b"not a database" * 1000)
     with pytest.raises(Corrupt, match="not a database") as caught:
         open_store(str(tmp_path))
-    assert "move" in caught.value.hint
+    assert "fsck --repair" in caught.value.hint
 
 
 def test_a_broken_fast_database_is_thrown_away(tmp_path):

@@ -14,8 +14,9 @@ from trimaran.solver.protocols import ResultGone
 from trimaran.store.compression import Compression
 from trimaran.store.decompression import decompress
 from trimaran.store.entries import EMPTY, FILE, FOLDER, Entry, EntryList
-from trimaran.store.folder import Inline
+from trimaran.store.folder import Folder, FolderFile, Inline
 from trimaran.store.layers import LayerId
+from trimaran.store.render import ContextChanged
 from trimaran.store.store import open_store
 
 ME = (os.geteuid(), os.getegid())
@@ -393,6 +394,34 @@ def test_a_damaged_blob_is_pulled_again_or_made_again(tmp_path, run):
         with pytest.raises(ResultGone):
             run(store.layers.folder(layer))
         assert not store.layers.present(layer)
+
+
+@pytest.mark.parametrize("use", ["blob", "folder"])
+def test_a_damaged_folder_that_is_copied_from_is_gone_and_a_changed_context_is_not(store, run, tmp_path, use):
+    """However many copies lie between: who has the damaged file makes it again; a context is the user's."""
+
+    async def main(below, origin, data):
+        entries, _ = listed({"b": data, "c": b"more"})
+        middle = await store.layers.add(entries, {"b": origin, "c": Inline(b"more")})
+        entries, _ = listed({"d": data})
+        top = await store.layers.add(entries, {"d": store.layers.origin(middle, "b")})
+        with pytest.raises(ResultGone if below else ContextChanged) as caught:
+            await (store.layers.blob(top, GZIP) if use == "blob" else store.layers.folder(top))
+        if below:
+            assert caught.value.part == below
+            assert not store.layers.present(below)
+
+    made = tmp_path / "made"
+    made.mkdir()
+    (made / "a").write_bytes(b"hello")
+    with Folder(str(made)) as context:
+        (made / "a").write_bytes(b"hellO")
+        run(main("", FolderFile(context, "a"), b"hello"))
+    upper = store.snapshots.folders.temporary()
+    with open(os.path.join(upper, "a"), "wb") as file:
+        file.write(b"hellO")
+    layer = run(store.layers.add_upper(upper, ()))
+    run(main(layer, store.layers.origin(layer, "a"), b"howdy"))
 
 
 def test_a_copy_of_a_whole_context_is_that_context(store, run):

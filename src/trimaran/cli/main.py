@@ -25,7 +25,18 @@ EXHAUSTED = 102
 BAD_FLAG_IN_PLUGIN = 125
 INTERRUPTED = 130
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+_SPACE = "free space with `trimaran prune`"
+_FILES = "raise the number of files that may be open: `ulimit -n`"
+_USED_UP = {
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EMFILE: _FILES,
+    errno.ENFILE: _FILES,
+    errno.ENOMEM: "free memory, or let fewer steps run at once: --jobs",
+}
+"""What may run out at any place, and what helps."""
+_BROKEN = frozenset({errno.EIO, errno.EROFS, errno.ESTALE, errno.EREMOTEIO, errno.EUCLEAN})
+"""What any call may say of a disk that fails, or of a file system that was made read-only for it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,11 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except TrimaranError as error:
         return report(error, debug=debug)
     except OSError as error:
-        if error.errno not in _NO_ROOM:
-            return _bug(debug=True)
-        named = f" {error.filename}" if error.filename else ""
-        sys.stderr.write(f"ERROR: write{named}: {error.strerror}\nhint: free space with `trimaran prune`\n")
-        return EXHAUSTED
+        return _system_error(error)
     except Exception:  # noqa: BLE001 - the last line of defence: a bug is shown, with the code buildx gives it
         return _bug(debug=True)
 
@@ -206,6 +213,17 @@ def report(error: TrimaranError, *, debug: bool) -> int:
     if isinstance(error, NotCached):
         return NOT_CACHED
     return INTERRUPTED if isinstance(error, Cancelled) else FAILED
+
+
+def _system_error(error: OSError) -> int:
+    """What nobody below put in words: something ran out, a disk fails, or it is our fault."""
+    number = error.errno or 0
+    if number not in _USED_UP and number not in _BROKEN:
+        return _bug(debug=True)
+    named = f" {error.filename}" if error.filename else " a file"
+    hint = _USED_UP.get(number, "see what the kernel says of that disk: `dmesg`")
+    sys.stderr.write(for_log(f"ERROR: use{named}: {error.strerror}\nhint: {hint}\n", os.environ))
+    return EXHAUSTED if number in _USED_UP else FAILED
 
 
 def _bug(*, debug: bool) -> int:

@@ -143,13 +143,14 @@ class ImageResolver:
         known = self._answers.get(str(reference))
         fresh = known is not None and (error is None or time.time_ns() - known.asked < self._remember * 1_000_000_000)
         descriptor = _descriptor(known.value) if known is not None and fresh else None
-        if known is None or descriptor is None or not await self._store.content.has(descriptor):
+        raw = await self._store.content.document(descriptor) if descriptor is not None else None
+        if known is None or descriptor is None or raw is None:
             if error is not None:
                 raise error
             from trimaran.sources.offline import missing
 
             raise missing(f"find image {reference.familiar}")
-        document = indexes.parse_any(await read_all(self._store.content, descriptor), descriptor.media_type)
+        document = indexes.parse_any(raw, descriptor.media_type)
         return Pinned(
             reference=reference,
             descriptor=descriptor,
@@ -168,9 +169,8 @@ class ImageResolver:
                 f"find image {reference.familiar}: {reference.registry} has no such image: {error}",
                 hint=f"check the name and tag; for a private repository: trimaran login {reference.registry}",
             ) from error
-        if await self._store.content.has(descriptor):
-            raw = await read_all(self._store.content, descriptor)
-        else:
+        raw = await self._store.content.document(descriptor)
+        if raw is None:
             descriptor, raw = await repository.get_manifest(str(descriptor.digest))
             self._store.content.put(raw, descriptor.media_type)
         document = indexes.parse_any(raw, descriptor.media_type)
@@ -206,8 +206,9 @@ class ImageResolver:
 
     async def _document(self, pinned: Pinned, descriptor: Descriptor) -> bytes:
         """A manifest or config, from the store or else from where the name was found, and kept."""
-        if await self._store.content.has(descriptor):
-            return await read_all(self._store.content, descriptor)
+        kept = await self._store.content.document(descriptor)
+        if kept is not None:
+            return kept
         source = self.blobs(pinned)
         if source is None:
             raise NotFound(f"read {descriptor.digest} of {pinned.reference.familiar}: it is gone from the store")

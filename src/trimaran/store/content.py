@@ -16,7 +16,7 @@ from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, NotFound, Unavailable
-from trimaran.oci.blobs import CHUNK
+from trimaran.oci.blobs import CHUNK, read_all
 from trimaran.oci.descriptor import Descriptor
 from trimaran.store.ceiling import Ceiling
 from trimaran.store.database import Database
@@ -134,14 +134,33 @@ class Content:
         finally:
             writer.close()
 
+    async def document(self, descriptor: Descriptor) -> bytes | None:
+        """A manifest or config whole; None when it is not here, or was found broken and so is here no longer."""
+        if not await self.has(descriptor):
+            return None
+        try:
+            return await read_all(self, descriptor)
+        except Corrupt:
+            if self.size(descriptor.digest) is not None:
+                raise
+            return None
+
     def put(self, data: bytes, media_type: str) -> Descriptor:
-        """Keep a small document, for disk functions."""
+        """Keep a small document, for disk functions. One that is here is looked at: here is what it has to be."""
         digest = Digest.of(data)
-        if self.size(digest) == len(data):
+        if self.size(digest) == len(data) and self._is(digest, data):
             return Descriptor(media_type=media_type, digest=digest, size=len(data))
         with self.writer(media_type) as writer:
             writer.write(data)
             return writer.commit()
+
+    def _is(self, digest: Digest, data: bytes) -> bool:
+        """Whether the file has these bytes; if not, it is forgotten."""
+        with suppress(OSError), open(self.path(digest), "rb") as file:
+            if file.read(len(data) + 1) == data:
+                return True
+        self.forget(digest)
+        return False
 
     def collector_waits(self) -> AbstractContextManager[None]:
         """Held between giving bytes their name and inserting their row: the garbage collector does not look then."""

@@ -7,6 +7,7 @@ stat cache and last use. Law: nobody else opens them; a row is a promise about b
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import queue
 import sqlite3
@@ -31,6 +32,8 @@ _BATCH = 256
 _SPAN = 500
 """Values in one statement."""
 _WAIT = 30.0
+_LITTLE, _FEW = 128 << 10, 8
+"""Bytes and inodes that SQLite takes to open both files."""
 
 
 class Database:
@@ -360,16 +363,17 @@ def mapped(folder: str) -> Iterator[None]:
 def _in_our_words(folder: str, error: sqlite3.Error) -> TrimaranError:
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     message = f'use store "{folder}": {error}'
-    if code == sqlite3.SQLITE_FULL:
+    cause = _cause(folder) if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR} else 0
+    if cause:
+        message = f'use store "{folder}": {os.strerror(cause).lower()}'
+    if code == sqlite3.SQLITE_FULL or cause == errno.ENOSPC:
         return Unavailable(message, hint="free space on that disk, for example by `trimaran prune`")
-    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
-        if _is_read_only(folder):
-            message = f'use store "{folder}": read-only file system'
+    if code in {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM} or cause == errno.EROFS:
         return Denied(message, hint="check who owns that folder, or point TRIMARAN_ROOT at one you can write")
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR}:
         return Unavailable(message, hint="another process holds the store, or its disk fails; try again")
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
-        return Corrupt(message, hint=f'move "{folder}" away; the next build fills a new store')
+        return Corrupt(message, hint="`trimaran fsck --repair` saves what can still be read of it")
     return TrimaranError(message)
 
 
@@ -391,9 +395,16 @@ def delete_rows(connection: sqlite3.Connection, table: str, column: str, values:
         connection.execute(f"DELETE FROM {table} WHERE {column} IN ({marks(some)})", some)  # noqa: S608
 
 
-def _is_read_only(folder: str) -> bool:
-    """SQLite tells only that it could not open the file."""
+def _cause(folder: str) -> int:
+    """Why SQLite could not open or write a file, where the file system tells: EROFS, ENOSPC (inodes too), else 0.
+
+    By the time we ask it has taken its own files away again, so what little is left then is none.
+    """
     try:
-        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+        status = os.statvfs(folder)
     except OSError:
-        return False
+        return 0
+    if status.f_flag & os.ST_RDONLY:
+        return errno.EROFS
+    room = status.f_bavail * status.f_frsize >= _LITTLE and (status.f_ffree >= _FEW or not status.f_files)
+    return 0 if room else errno.ENOSPC

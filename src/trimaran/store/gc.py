@@ -15,6 +15,7 @@ from contextlib import suppress
 import msgspec
 
 from trimaran.aio import Cancel
+from trimaran.errors import Unavailable
 from trimaran.solver.protocols import Eviction
 from trimaran.store import cache_mounts, free_pages, locks, repositories
 from trimaran.store.database import Database, delete_rows, marks
@@ -58,15 +59,16 @@ class Collector:
 
         Cache records that go are remembered with `why`.
         """
-        with guarded(os.path.join(self._root, "gc.lock"), exclusive=True):  # a collector that died may have condemned
+        # A collector that died may have condemned; on a full disk what it did is for the next one.
+        with suppress(Unavailable), guarded(os.path.join(self._root, "gc.lock"), exclusive=True):
             self._database.execute("UPDATE layers SET condemned=0 WHERE condemned").result()
         before = free_pages.size(self._root)
         chosen = self.plan(cancel, options)
         for start in range(0, len(chosen), _BATCH):
             cancel.check()
             some = chosen[start : start + _BATCH]
-            yield from self._delete(cancel, some, why)
             yield from self._delete_folders(cancel, some)
+            yield from self._delete_in_any_case(cancel, some, why)
         known = [record for record in chosen if record.id == REMEMBERED]
         if known:
             self._database.write_now(lambda connection: forget(connection, why))
@@ -84,6 +86,17 @@ class Collector:
         free_pages.give_back(self._database)
         return max(0, before - free_pages.size(self._root))
 
+    def _delete_in_any_case(self, cancel: Cancel, chosen: list[UsageRecord], why: Eviction) -> list[UsageRecord]:
+        """Also on a disk without room for the rows that say so."""
+        try:
+            return self._delete(cancel, chosen, why)
+        except Unavailable:
+            from trimaran.store.relief import relieve
+
+            if not relieve(cancel, self._root, self._database, chosen):
+                raise
+            return self._delete(cancel, chosen, why)
+
     def drop(self, layer: str, why: Eviction) -> None:
         """Forget one layer, whoever has it: it is not what it is said to be. Its files go with the next sweep."""
         with guarded(os.path.join(self._root, "gc.lock"), exclusive=True):
@@ -98,7 +111,7 @@ class Collector:
         rows = self._database.query("SELECT id, parents FROM layers WHERE parents != '' AND NOT condemned")
         return {layer: parents.split() for layer, parents in rows}
 
-    def _delete(self, cancel: Cancel, chosen: list[UsageRecord], why: Eviction) -> Iterator[UsageRecord]:
+    def _delete(self, cancel: Cancel, chosen: list[UsageRecord], why: Eviction) -> list[UsageRecord]:
         chosen = [record for record in chosen if record.type not in (CACHE_MOUNT, GIT_REPOSITORY)]
         self._database.write_now(lambda connection: _condemn(connection, [record.id for record in chosen]))
         reached("gc condemned")
@@ -110,7 +123,7 @@ class Collector:
             self._delete_blobs()
         self._remove_snapshots(cancel, trash)
         reached("gc files")
-        yield from freed
+        return freed
 
     def _delete_folders(self, cancel: Cancel, chosen: list[UsageRecord]) -> Iterator[UsageRecord]:
         """What is no layer."""

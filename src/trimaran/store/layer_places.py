@@ -6,6 +6,9 @@ passed on unread as long as nothing speaks against it; a blob that was read is r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import msgspec
 
 from trimaran.digest import Digest
@@ -15,6 +18,7 @@ from trimaran.oci.descriptor import Descriptor
 from trimaran.solver.protocols import ResultGone
 from trimaran.store.content import Content
 from trimaran.store.entries import Origins
+from trimaran.store.layer_file import LayerFile
 from trimaran.store.layer_lists import NOTHING
 from trimaran.store.layer_rows import CLAIMED, PULLED, LayerBlob, LayerId, LayerRows
 from trimaran.store.snapshots import Snapshots
@@ -47,6 +51,7 @@ class LayerPlaces:
         self._sources: dict[Digest, Blobs] = {}
         self._known: set[LayerId] = set()
         self._folders: dict[LayerId, str] = {}
+        self._damaged: set[LayerId] = set()
         self.contexts: dict[LayerId, Origins] = {}
         self._claims: dict[LayerId, dict[Digest, Claim]] = {}
 
@@ -116,7 +121,7 @@ class LayerPlaces:
         known = self._folders.get(layer)
         if known is not None:
             return known
-        if not self.row_lives(layer):
+        if layer in self._damaged or not self.row_lives(layer):
             return None
         path = self._snapshots.folders.path(layer)
         if path is not None:
@@ -125,6 +130,7 @@ class LayerPlaces:
 
     def add_folder(self, layer: LayerId, path: str) -> str:
         self._folders[layer] = path
+        self._damaged.discard(layer)
         return path
 
     def blob(self, layer: LayerId, kind: str | None = None) -> LayerBlob | None:
@@ -142,6 +148,33 @@ class LayerPlaces:
             return claims[0].blob
         pulled = self.blob(layer, PULLED)
         return pulled or (claims[0].blob if claims else None)
+
+    @contextmanager
+    def blamed(self, layer: LayerId) -> Iterator[None]:
+        """A file that is not what the layer's list says: ContextChanged for a context of the user's. A folder of ours
+        where that file lies is damaged: it is forgotten, and ResultGone for the layer whose it is."""
+        from trimaran.store.render import ContextChanged
+
+        try:
+            yield
+        except ContextChanged as error:
+            damaged, path = layer, error.path
+            while (context := self.contexts.get(damaged)) is not None:
+                origin = context.get(path)
+                if not isinstance(origin, LayerFile):
+                    raise
+                damaged, path = origin.layer, origin.path
+            self._lose_folder(damaged)
+            raise ResultGone(damaged) from error
+
+    def _lose_folder(self, layer: LayerId) -> None:
+        """Nobody reads it any more; what was to be copied from it is to be copied from the one that is made anew."""
+        self._folders.pop(layer, None)
+        self._damaged.add(layer)  # its row goes a moment later
+        self._snapshots.folders.forget(layer)
+        for each, origins in list(self.contexts.items()):
+            if any(isinstance(origin, LayerFile) and origin.layer == layer for origin in origins.values()):
+                del self.contexts[each]
 
     def open_file(self, layer: LayerId, path: str) -> int:
         """See `Layers.open_file`."""

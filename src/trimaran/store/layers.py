@@ -254,9 +254,10 @@ class Layers:
             other = came or self._places.blob(layer)
             if renders and entries is not None:
                 opener = partial(self.open_file, layer)
-                made, digests = await aio.in_thread(
-                    render, self.content, entries, opener, compression=compression, spare=spare, progress=progress
-                )
+                with self._places.blamed(layer):
+                    made, digests = await aio.in_thread(
+                        render, self.content, entries, opener, compression=compression, spare=spare, progress=progress
+                    )
                 entries = fill_digests(entries, dict(digests))
             elif other is not None:
                 descriptor = await aio.in_thread(recompress, self.content, other, compression, spare=spare)
@@ -341,10 +342,9 @@ class Layers:
             entries = await self.entries(layer)
             await aio.in_thread(self.content.ceiling.ask, folder_size(entries), "write snapshot")
             temporary = self.snapshots.folders.temporary()
-            user_xattrs = self.snapshots.folders.user_xattrs
-            await aio.in_thread(
-                render_folder, entries, partial(self.open_file, layer), temporary, user_xattrs=user_xattrs
-            )
+            opener, user_xattrs = partial(self.open_file, layer), self.snapshots.folders.user_xattrs
+            with self._places.blamed(layer):
+                await aio.in_thread(render_folder, entries, opener, temporary, user_xattrs=user_xattrs)
             body = paged(entries)
             await self.database.write(lambda connection: insert_layer(connection, layer, entries=body))
             self._places.row_written(layer)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 from trimaran.aio import Cancel
 from trimaran.errors import Conflict
+from trimaran.store.disk import disk_errors
 from trimaran.store.locks import release, try_lock
 from trimaran.store.removal import remove_tree
 
@@ -35,7 +36,10 @@ class Pins:
         if not new:
             return
         with self._guard:
-            os.write(self._live_file(), "".join(f"{name}\n" for name in new).encode())
+            text = memoryview("".join(f"{name}\n" for name in new).encode())
+            with disk_errors("note what this build holds"):
+                while text:
+                    text = text[os.write(self._live_file(), text) :]
             self._held.update(new)
 
     def temporary(self, kind: str) -> str:
@@ -69,11 +73,14 @@ class Pins:
         if self._fd is None:
             name = os.urandom(8).hex()
             path = os.path.join(self._root, "live", name)
-            fd = try_lock(path)
-            assert fd is not None, "64 random bits met twice"
-            os.set_inheritable(fd, False)
-            os.mkdir(os.path.join(self._root, "temp", name), 0o700)
-            os.lseek(fd, 0, os.SEEK_END)
+            with disk_errors("begin to use the store"):
+                fd = try_lock(path)
+                assert fd is not None, "64 random bits met twice"
+                try:
+                    os.mkdir(os.path.join(self._root, "temp", name), 0o700)
+                except BaseException:
+                    release(fd, path)
+                    raise
             self._fd, self._name = fd, name
         return self._fd
 
