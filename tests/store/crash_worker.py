@@ -73,6 +73,12 @@ async def collected(store) -> None:
     list(store.collector.prune(Cancel(), PruneOptions(all=True)))
 
 
+def salvaged(root: str) -> None:
+    from trimaran.store.salvage import salvage
+
+    salvage(root, ["store.db"])
+
+
 WORKS = {"blob": blob, "copied": copied, "pulled": pulled, "committed": committed, "collected": collected}
 WORKS |= {"mounted": mounted, "named": named}
 
@@ -81,6 +87,9 @@ __all__ = ["archive", "gzipped"]
 
 def main(root: str, work: str, place: str, count: str) -> None:
     failpoints.hook = failpoints.failpoint(place, "kill", int(count))
+    if work == "salvaged":
+        salvaged(root)
+        return
     with open_store(root) as store:
         asyncio.run(WORKS[work](store))
 

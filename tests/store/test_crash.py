@@ -37,6 +37,7 @@ STAGES = [
     *(("mounted", place) for place in ["before cache mount rename", "cache mount kept"]),
     ("named", "image row"),
 ]
+SALVAGING = ["database mended", "before log set aside", "before database replaced"]
 COLLECTING = ["gc condemned", "gc rows", "gc files"]
 
 
@@ -44,7 +45,7 @@ def test_every_failpoint_of_the_store_is_tried():
     """A new step of the write protocol comes with a test that is killed there."""
     source = pathlib.Path(failpoints.__file__).parent
     found = {name for path in source.rglob("*.py") for name in re.findall(r'reached\("([^"]+)"\)', path.read_text())}
-    tried = {place for _, place in STAGES} | set(COLLECTING)
+    tried = {place for _, place in STAGES} | {*COLLECTING, *SALVAGING}
     assert found == tried - {"record saved"}
 
 
@@ -100,4 +101,21 @@ def test_killed_while_collecting(tmp_path, place):
         asyncio.run(crash_worker.copied(store))
         asyncio.run(crash_worker.committed(store))
     killed(tmp_path, "collected", place)
+    check(tmp_path)
+
+
+@pytest.mark.parametrize("place", SALVAGING)
+def test_killed_while_a_damaged_database_is_mended(tmp_path, place):
+    """What could be read of it is there, whoever comes next: `fsck --repair` again, or a build."""
+    with open_store(str(tmp_path)) as store:
+        asyncio.run(crash_worker.named(store))
+        images = [image.name for image in store.images.list()]
+    killed(tmp_path, "committed", "record saved")
+    assert os.path.getsize(tmp_path / "store.db-wal"), "rows that are only in the log"
+    killed(tmp_path, "salvaged", place)
+    with open_store(str(tmp_path)) as store:
+        assert [image.name for image in store.images.list()] == images
+        assert store.database.query("SELECT key FROM records")
+        assert store.database.query("PRAGMA main.integrity_check") == [("ok",)]
+    assert not (tmp_path / "store.db.mended").exists()
     check(tmp_path)

@@ -31,6 +31,22 @@ def test_pins_are_seen_by_others_while_their_build_lives(tmp_path):
     assert os.listdir(root + "/live") == os.listdir(root + "/temp") == []
 
 
+def test_a_build_that_begins_while_somebody_looks_who_lives(tmp_path, monkeypatch):
+    """Who looks locks for a moment what nobody holds yet, or takes it for a dead build's and sweeps it."""
+    root = prepared(tmp_path)
+    random, first = os.urandom, iter([b"\1" * 8])
+    monkeypatch.setattr(os, "urandom", lambda size: next(first, None) or random(size))
+    looking = try_lock(f"{root}/live/{'01' * 8}")
+    pins = Pins(root)
+    pins.pin("layer:a")
+    assert os.path.isdir(os.path.dirname(pins.temporary("blob")))
+    os.close(looking)
+    sweep(Cancel(), root, dead_builds(root))
+    assert live_pins(root) == {"layer:a"}
+    pins.close()
+    assert os.listdir(root + "/live") == os.listdir(root + "/temp") == []
+
+
 def test_who_pins_nothing_leaves_nothing(tmp_path):
     root = prepared(tmp_path)
     Pins(root).close()

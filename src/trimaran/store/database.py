@@ -27,6 +27,8 @@ T = TypeVar("T")
 VERSION = 3
 """The format of `store.db` that this Trimaran writes; `schema.py` has the tables."""
 FAST_VERSION = 1
+MENDED = "store.db.mended"
+"""What `salvage` made of a damaged `store.db`, whole, and not in its place yet."""
 _APPLICATION = 0x7472696D  # "trim"
 _BATCH = 256
 _SPAN = 500
@@ -225,6 +227,11 @@ def connect(folder: str, *, readonly: bool) -> sqlite3.Connection:
         return _connect_frozen(folder)
     lock = os.path.join(folder, "open.lock")
     with disk_errors("open store"):
+        if os.path.exists(os.path.join(folder, MENDED)):
+            from trimaran.store.salvage import put_in_place
+
+            with guarded(lock, exclusive=True):
+                put_in_place(folder)
         with guarded(lock, exclusive=False):
             connection = _connect_made(folder, make=False)
         if connection is None:
@@ -396,10 +403,7 @@ def delete_rows(connection: sqlite3.Connection, table: str, column: str, values:
 
 
 def _cause(folder: str) -> int:
-    """Why SQLite could not open or write a file, where the file system tells: EROFS, ENOSPC (inodes too), else 0.
-
-    By the time we ask it has taken its own files away again, so what little is left then is none.
-    """
+    """Why SQLite failed, where the file system tells: EROFS, ENOSPC, else 0. By then it has deleted its own files."""
     try:
         status = os.statvfs(folder)
     except OSError:

@@ -32,6 +32,7 @@ def failpoint(place: str, what: str, count: int = 1) -> Callable[[str], None]:
         if name == place and seen == count:
             if not number:
                 os.kill(os.getpid(), signal.SIGKILL)
+                os._exit(128 + signal.SIGKILL)  # the first process of a PID namespace is not killed from inside it
             raise OSError(number, os.strerror(number))
 
     return hook

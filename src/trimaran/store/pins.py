@@ -10,7 +10,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from trimaran.aio import Cancel
 from trimaran.errors import Conflict
@@ -71,11 +71,8 @@ class Pins:
 
     def _live_file(self) -> int:
         if self._fd is None:
-            name = os.urandom(8).hex()
-            path = os.path.join(self._root, "live", name)
             with disk_errors("begin to use the store"):
-                fd = try_lock(path)
-                assert fd is not None, "64 random bits met twice"
+                name, path, fd = self._new_live_file()
                 try:
                     os.mkdir(os.path.join(self._root, "temp", name), 0o700)
                 except BaseException:
@@ -83,6 +80,18 @@ class Pins:
                     raise
             self._fd, self._name = fd, name
         return self._fd
+
+    def _new_live_file(self) -> tuple[str, str, int]:
+        """Its name, path and lock. Whoever looks who lives locks it for a moment, or takes it for a dead build's, if he
+        sees it before we have it: then it is his, and we take another."""
+        while True:
+            name = os.urandom(8).hex()
+            path = os.path.join(self._root, "live", name)
+            fd = try_lock(path)
+            if fd is not None:
+                return name, path, fd
+            with suppress(OSError):
+                os.unlink(path)
 
     def close(self) -> None:
         with self._guard:

@@ -1,4 +1,8 @@
-"""A damaged database is set aside, and all rows that can still be read go into a new one."""
+"""A damaged database is set aside, and all rows that can still be read go into a new one.
+
+Law: as soon as the new one is whole it is called `store.db.mended`, and whoever opens the store then puts it in place
+first. So no crash of ours leaves an empty store, or an old log (`-wal`) beside a new file: SQLite would play it back.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,8 @@ import sqlite3
 from contextlib import closing, suppress
 
 from trimaran.errors import Conflict
-from trimaran.store.database import create_database
+from trimaran.store.database import MENDED, create_database
+from trimaran.store.failpoints import reached
 from trimaran.store.locks import guarded
 from trimaran.store.pins import live_builds
 
@@ -38,10 +43,25 @@ def _salvage(root: str) -> None:
             source.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
             _copy(source, target)
         target.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    for suffix in _SUFFIXES:
+    reached("database mended")
+    os.rename(new, os.path.join(root, MENDED))
+    put_in_place(root)
+
+
+def put_in_place(root: str) -> None:
+    """Give the mended database the name of the damaged one. `open.lock` is held; does nothing when it was done."""
+    old, mended = os.path.join(root, "store.db"), os.path.join(root, MENDED)
+    reached("before log set aside")
+    for suffix in _SUFFIXES[1:]:
         with suppress(FileNotFoundError):
             os.rename(old + suffix, f"{old}{_ASIDE}{suffix}")
-    os.rename(new, old)
+    reached("before database replaced")
+    with suppress(FileNotFoundError):
+        os.unlink(old + _ASIDE)
+    with suppress(FileNotFoundError):
+        os.link(old, old + _ASIDE)
+    with suppress(FileNotFoundError):  # another one was quicker
+        os.replace(mended, old)
 
 
 def forget_damaged(root: str) -> None:

@@ -24,8 +24,8 @@ def secret_key(root: str) -> bytes:
 
 def _make(path: str) -> None:
     """Whole or not at all; when another process was quicker, its key stands."""
-    part = f"{path}.{os.getpid()}"
-    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    part = f"{path}.{os.urandom(8).hex()}"  # not our process id: in the engine's namespace that is always 1
+    fd = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         os.write(fd, os.urandom(_BYTES))
         os.fsync(fd)
