@@ -12,7 +12,7 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -31,8 +31,6 @@ MENDED = "store.db.mended"
 """What `salvage` made of a damaged `store.db`, whole, and not in its place yet."""
 _APPLICATION = 0x7472696D  # "trim"
 _BATCH = 256
-_SPAN = 500
-"""Values in one statement."""
 _WAIT = 30.0
 _LITTLE, _FEW = 128 << 10, 8
 """Bytes and inodes that SQLite takes to open both files."""
@@ -387,19 +385,6 @@ def _in_our_words(folder: str, error: sqlite3.Error) -> TrimaranError:
 def marks(values: Iterable[object]) -> str:
     """`?,?,?` for as many values."""
     return ",".join("?" for _ in values)
-
-
-def delete_rows(connection: sqlite3.Connection, table: str, column: str, values: Sequence[object]) -> None:
-    """The rows of `table` that have one of `values`, each of which is in one row, in the unique `column`.
-
-    A table that nothing stays in is emptied at once, which costs SQLite a fraction.
-    """
-    if values and connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == len(values):  # noqa: S608
-        connection.execute(f"DELETE FROM {table}")  # noqa: S608
-        return
-    for start in range(0, len(values), _SPAN):
-        some = tuple(values[start : start + _SPAN])
-        connection.execute(f"DELETE FROM {table} WHERE {column} IN ({marks(some)})", some)  # noqa: S608
 
 
 def _cause(folder: str) -> int:

@@ -18,7 +18,8 @@ from trimaran.aio import Cancel
 from trimaran.errors import Unavailable
 from trimaran.solver.protocols import Eviction
 from trimaran.store import cache_mounts, free_pages, locks, repositories
-from trimaran.store.database import Database, delete_rows, marks
+from trimaran.store.database import Database, marks
+from trimaran.store.deleting import delete_rows
 from trimaran.store.failpoints import reached
 from trimaran.store.last_use import LastUse
 from trimaran.store.locks import guarded

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 import msgspec
 
 from trimaran.solver.protocols import CacheRecord, Eviction, Tombstone
-from trimaran.store.database import Database, delete_rows, marks
+from trimaran.store.database import Database, marks
+from trimaran.store.deleting import delete_rows
 from trimaran.store.packing import pack, unpack
 
 MOST = 2000
