@@ -13,7 +13,7 @@ import msgspec
 
 from trimaran import aio
 from trimaran.digest import Digest
-from trimaran.errors import NotFound, TrimaranError, Unavailable
+from trimaran.errors import Corrupt, NotFound, TrimaranError, Unavailable
 from trimaran.oci import documents, media_types
 from trimaran.oci import index as indexes
 from trimaran.oci.blobs import Blobs, read_all
@@ -26,6 +26,7 @@ from trimaran.registry.client import Registry
 from trimaran.registry.errors import RegistryNotFound
 from trimaran.sources.lock import IMAGE, Lock
 from trimaran.sources.tags import Answers
+from trimaran.store.content import Content
 from trimaran.store.store import Store
 
 STORE = "the local image store"
@@ -143,7 +144,7 @@ class ImageResolver:
         known = self._answers.get(str(reference))
         fresh = known is not None and (error is None or time.time_ns() - known.asked < self._remember * 1_000_000_000)
         descriptor = _descriptor(known.value) if known is not None and fresh else None
-        raw = await self._store.content.document(descriptor) if descriptor is not None else None
+        raw = await kept_document(self._store.content, descriptor) if descriptor is not None else None
         if known is None or descriptor is None or raw is None:
             if error is not None:
                 raise error
@@ -169,7 +170,7 @@ class ImageResolver:
                 f"find image {reference.familiar}: {reference.registry} has no such image: {error}",
                 hint=f"check the name and tag; for a private repository: trimaran login {reference.registry}",
             ) from error
-        raw = await self._store.content.document(descriptor)
+        raw = await kept_document(self._store.content, descriptor)
         if raw is None:
             descriptor, raw = await repository.get_manifest(str(descriptor.digest))
             self._store.content.put(raw, descriptor.media_type)
@@ -206,7 +207,7 @@ class ImageResolver:
 
     async def _document(self, pinned: Pinned, descriptor: Descriptor) -> bytes:
         """A manifest or config, from the store or else from where the name was found, and kept."""
-        kept = await self._store.content.document(descriptor)
+        kept = await kept_document(self._store.content, descriptor)
         if kept is not None:
             return kept
         source = self.blobs(pinned)
@@ -218,6 +219,18 @@ class ImageResolver:
             raw = await read_all(source, descriptor)
         self._store.content.put(raw, descriptor.media_type)
         return raw
+
+
+async def kept_document(content: Content, descriptor: Descriptor) -> bytes | None:
+    """A manifest or config whole; None when it is not here, or was found broken and so is here no longer."""
+    if not await content.has(descriptor):
+        return None
+    try:
+        return await read_all(content, descriptor)
+    except Corrupt:
+        if content.size(descriptor.digest) is not None:
+            raise
+        return None
 
 
 def _descriptor(answer: str) -> Descriptor:

@@ -16,7 +16,7 @@ from trimaran import aio
 from trimaran.aio import Cancel
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt, NotFound, Unavailable
-from trimaran.oci.blobs import CHUNK, read_all
+from trimaran.oci.blobs import CHUNK
 from trimaran.oci.descriptor import Descriptor
 from trimaran.store.ceiling import Ceiling
 from trimaran.store.database import Database
@@ -133,17 +133,6 @@ class Content:
             yield writer
         finally:
             writer.close()
-
-    async def document(self, descriptor: Descriptor) -> bytes | None:
-        """A manifest or config whole; None when it is not here, or was found broken and so is here no longer."""
-        if not await self.has(descriptor):
-            return None
-        try:
-            return await read_all(self, descriptor)
-        except Corrupt:
-            if self.size(descriptor.digest) is not None:
-                raise
-            return None
 
     def put(self, data: bytes, media_type: str) -> Descriptor:
         """Keep a small document, for disk functions. One that is here is looked at: here is what it has to be."""
