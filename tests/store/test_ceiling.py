@@ -91,14 +91,16 @@ def test_named_images_are_never_evicted(tmp_path, run):
 
 
 def test_folders_and_pulls_are_asked_for_too(tmp_path, run):
-    diff_id, descriptor, remote = remote_layer({"zeros": bytes(30 * MIB)})  # 30 kB to pull, 30 MiB unpacked
+    diff_id, descriptor, remote = remote_layer(
+        {"same": b"x" * (30 * MIB)}
+    )  # 30 kB to pull, 30 MiB unpacked: only zeros are holes
     with open_store(str(tmp_path)) as store:
         store.ceiling.limit = 12 * MIB
         layer = store.layers.register_remote(diff_id, descriptor, remote, "r")
         with pytest.raises(Unavailable, match="unpack layer: the cache limit"):
             run(store.layers.folder(layer))
         assert st_blocks(str(tmp_path)) <= 12 * MIB + TOLERANCE
-        copied = run(store.layers.add(*listed({"big": bytes(30 * MIB)})))
+        copied = run(store.layers.add(*listed({"big": b"x" * (30 * MIB)})))
         with pytest.raises(Unavailable, match="write snapshot: the cache limit"):
             run(store.layers.folder(copied))
         store.ceiling.limit = 120 * MIB
