@@ -187,7 +187,7 @@ def test_what_a_step_makes_of_the_hour_is_found(trimaran: Trimaran, bases: str, 
     said = trimaran("verify", "^0", exit_code=1).stderr
     assert said.startswith("ERROR: verify build ^0: it failed\nhint: `trimaran logs --list`")
     said = trimaran("build", "--fail-on-miss=nothing", ".", cwd=context, exit_code=1).stderr
-    assert said.endswith('unknown stage "nothing"\nhint: give stages a name: FROM … AS NAME\n')
+    assert said.endswith('no step of this build is of a stage "nothing"\nhint: it has steps of stage-0\n')
     found = json.loads(trimaran("verify", "--json", "stamped", exit_code=DIFFERENT).stdout)
     assert changes(found) == {("a/b/stamp", "changed", "content")}
     trimaran("build", "-t", "plain", "--no-cache", ".", cwd=context)

@@ -46,11 +46,13 @@ def bury(connection: sqlite3.Connection, keys: Sequence[str], why: Eviction) -> 
         some = tuple(keys[start : start + _SPAN])
         found = connection.execute(f"SELECT key, place, body FROM records WHERE key IN ({marks(some)})", some)  # noqa: S608
         kept = start >= len(keys) - MOST - _SPAN
-        for key, place, body in found:
+        stones = []
+        for key, place, body in found.fetchall():
             there.append(key)
             stone = _stone(body, now, why) if kept else None
             if stone is not None:
-                connection.execute("INSERT OR REPLACE INTO tombstones VALUES(?,?,?,?)", (key, place, now, pack(stone)))
+                stones.append((key, place, now, pack(stone)))
+        connection.executemany("INSERT OR REPLACE INTO tombstones VALUES(?,?,?,?)", stones)
     delete_rows(connection, "records", "key", there)
     _forget_layers(connection, keys)
     connection.execute(

@@ -32,7 +32,7 @@ b mount -t overlay overlay -o lowerdir=/host,upperdir=/disk/upper,workdir=/disk/
 b mount -t proc proc /new/proc; b mount -t sysfs sys /new/sys; b mount -t devtmpfs dev /new/dev
 b mkdir -p /new/dev/pts /new/dev/shm
 b mount -t devpts devpts /new/dev/pts; b mount -t tmpfs shm /new/dev/shm
-b mount -t tmpfs run /new/run; b mount -t tmpfs tmp /new/tmp
+b mount -t tmpfs run /new/run
 b mount -t cgroup2 none /new/sys/fs/cgroup
 b mkdir -p /new/store /new/nine
 b mount --bind /disk/store /new/store
