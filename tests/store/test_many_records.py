@@ -129,7 +129,9 @@ def test_removing_all_of_10000_records(large):
         took = seconds(lambda: gone.extend(store.collector.prune(Cancel(), PruneOptions(all=True))))
         print(f"{len(gone)} records removed in {took:.2f} s")
         assert len(gone) == count > 9000
-        assert took < 4  # seconds of processors, of which 16 threads that unlink spin for most: it was 12.7 with squares in it
+        assert (
+            took < 4
+        )  # seconds of processors, of which 16 threads that unlink spin for most: it was 12.7 with squares in it
         for table in ("layers", "layer_blobs", "snapshots", "records", "record_layers", "blobs"):
             assert store.database.row(f"SELECT count(*) FROM {table}") == (0,), table
         assert store.database.row("SELECT count(*) FROM tombstones") == (MOST,)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -23,11 +23,14 @@ _SPAN = 500
 """Names in one statement."""
 
 
+def _spans(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    return (tuple(names[start : start + _SPAN]) for start in range(0, len(names), _SPAN))
+
+
 def bury_layers(connection: sqlite3.Connection, layers: Sequence[str], why: Eviction) -> None:
     """Delete the records that promise one of `layers`, in their order."""
     keys: dict[str, None] = {}
-    for start in range(0, len(layers), 500):
-        some = tuple(layers[start : start + 500])
+    for some in _spans(layers):
         rows = connection.execute(f"SELECT layer, key FROM record_layers WHERE layer IN ({marks(some)})", some)  # noqa: S608
         of_layer: dict[str, list[str]] = {}
         for layer, key in rows:
@@ -42,16 +45,14 @@ def bury(connection: sqlite3.Connection, keys: Sequence[str], why: Eviction) -> 
         return
     now = time.time_ns()
     there: list[str] = []
-    for start in range(0, len(keys), _SPAN):
-        some = tuple(keys[start : start + _SPAN])
-        found = connection.execute(f"SELECT key, place, body FROM records WHERE key IN ({marks(some)})", some)  # noqa: S608
-        kept = start >= len(keys) - MOST - _SPAN
-        stones = []
-        for key, place, body in found.fetchall():
-            there.append(key)
-            stone = _stone(body, now, why) if kept else None
-            if stone is not None:
-                stones.append((key, place, now, pack(stone)))
+    older, latest = keys[:-MOST], keys[-MOST:]
+    for some in _spans(older):
+        there += [key for (key,) in connection.execute(f"SELECT key FROM records WHERE key IN ({marks(some)})", some)]  # noqa: S608
+    for some in _spans(latest):
+        sql = f"SELECT key, place, body FROM records WHERE key IN ({marks(some)})"  # noqa: S608
+        found = connection.execute(sql, some).fetchall()
+        there += [key for key, _, _ in found]
+        stones = [(key, place, now, pack(stone)) for key, place, body in found if (stone := _stone(body, now, why))]
         connection.executemany("INSERT OR REPLACE INTO tombstones VALUES(?,?,?,?)", stones)
     delete_rows(connection, "records", "key", there)
     _forget_layers(connection, keys)
@@ -65,8 +66,7 @@ def _forget_layers(connection: sqlite3.Connection, keys: Sequence[str]) -> None:
     if connection.execute("SELECT 1 FROM records LIMIT 1").fetchone() is None:
         connection.execute("DELETE FROM record_layers")  # at once
         return
-    for start in range(0, len(keys), _SPAN):
-        some = tuple(keys[start : start + _SPAN])
+    for some in _spans(keys):
         connection.execute(f"DELETE FROM record_layers WHERE key IN ({marks(some)})", some)  # noqa: S608
 
 
