@@ -94,6 +94,11 @@ def test_the_encoder_is_pinned():
         compression = Compression("gzip", level)
         assert compression.identity == identity
         assert hashlib.sha256(packed(compression, DATA)).hexdigest() == pins[identity]
+    zstd = Compression("zstd").identity
+    assert zstd == f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}-2/3", "another libzstd is another encoder"
+    pin = {"zstd-1.5.7-2/3": "84def451d695058ab10b0025c8987c9ff3d29b16c6d23cecc9587cf004ba571f"}
+    made = hashlib.sha256(packed(Compression("zstd"), DATA)).hexdigest()
+    assert pin.get(zstd, made) == made
 
 
 def test_what_does_not_get_smaller_is_stored():

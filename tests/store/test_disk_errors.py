@@ -26,7 +26,8 @@ WRITES = [
 
 
 FULL = [(work, place, "ENOSPC") for work, place in WRITES]
-FAILING = [(work, place, "EIO") for work, place in WRITES if work in {"blob", "committed"}]
+FAILING = [(work, place, "EIO") for place, work in {place: work for work, place in reversed(WRITES)}.items()]
+"""Each place once: what a full disk does at each is tried in all works that come to it."""
 
 
 def failing(place: str, number: int):
