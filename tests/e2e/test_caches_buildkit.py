@@ -127,6 +127,29 @@ def test_a_cache_goes_round_between_both(
     assert ran(buildx(f"--cache-from=type=registry,ref={ours}", str(context))) == []
 
 
+@pytest.mark.root
+def test_images_and_folders_hand_a_cache_on_both_ways(
+    trimaran: Trimaran, registry: str, buildx: Callable[..., str], context: Path, tmp_path: Path
+) -> None:
+    """Inline, in an image that was pushed, and in a folder."""
+    for kind in ("inline", "local"):
+        for theirs in (False, True):
+            (context / "a.txt").write_text(os.urandom(8).hex())
+            image, folder = f"{registry}/carrying:{kind}-{theirs}", tmp_path / f"{kind}-{theirs}"
+            to, source = {
+                "inline": (["--cache-to=type=inline", "--push", "-t", image], f"type=registry,ref={image}"),
+                "local": ([f"--cache-to=type=local,dest={folder},mode=max"], f"type=local,src={folder}"),
+            }[kind]
+            if theirs:
+                buildx("--provenance=false", *to, str(context))
+                words = ("--progress=plain", NO_NETWORK, f"--cache-from={source}")
+                said = trimaran("build", *words, str(context)).stderr
+            else:
+                trimaran("build", NO_NETWORK, *to, str(context))
+                said = buildx(f"--cache-from={source}", str(context))
+            assert ran(said) == [], (kind, theirs)
+
+
 @pytest.fixture
 def git_server(tmp_path: Path) -> Iterator[GitServer]:
     with GitServer(tmp_path / "git").serving() as running:
