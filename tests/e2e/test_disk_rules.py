@@ -108,7 +108,61 @@ def test_rules_of_buildkitd_in_the_settings(filled: Trimaran, bases: str, contex
     assert rows(filled).keys() >= left.keys(), "no collection at all"
 
 
+SLOW = """FROM alpine
+RUN sleep 1.2; head -c 3000000 /dev/urandom > /slow
+RUN head -c 2000000 /dev/urandom > /quick
+"""
+
+
+def test_a_dry_run_says_what_goes_and_the_seconds_to_make_it_again(
+    trimaran: Trimaran, bases: str, context: Context
+) -> None:
+    """As long as the steps took; nothing goes by it, and then all that was said, and those steps run again."""
+    words = ("build", "--progress=plain", "-o", "type=cacheonly", ".")
+    trimaran(*words, cwd=context.dockerfile(SLOW).folder)
+    said = trimaran("prune", "--dry-run", "--all").stdout
+    costs = {text: float(cost) for cost, text in re.findall(r"\t([\d.]+)s\t.*(RUN .*)$", said, re.M)}
+    slow, quick = (next(text for text in costs if f"> /{name}" in text) for name in ("slow", "quick"))
+    assert 1.2 <= costs[slow] < 20
+    assert costs[quick] < costs[slow]
+    (total,) = re.findall(r"^To make again:\t([\d.]+)s$", said, re.M)
+    assert abs(float(total) - sum(costs.values())) < 0.2
+    trimaran(*words, "--fail-on-miss", cwd=context.folder)
+    before = taken(trimaran.root)
+    (promised,) = re.findall(r"^Would free:\t(.*)$", said, re.M)
+    (freed,) = re.findall(r"^Total:\t(.*)$", trimaran("prune", "--force", "--all").stdout, re.M)
+    assert abs(size(freed) - size(promised)) < 100_000
+    assert abs(before - taken(trimaran.root) - size(promised)) < MIB
+    begun = time.monotonic()
+    again = trimaran(*words, cwd=context.folder).stderr
+    assert time.monotonic() - begun > 1.2
+    assert "CACHED" not in again
+
+
 MIB = 1 << 20
+
+
+def size(text: str) -> float:
+    """Of what `du` and `prune` say: decimal units."""
+    number, unit = re.fullmatch(r"([\d.]+)([kMG]?)B", text).groups()  # type: ignore[union-attr]
+    return float(number) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[unit]
+
+
+def test_du_is_what_the_disk_says(either: Trimaran, bases: str, context: Context) -> None:
+    """After builds of all kinds: an image, a cache mount, a sparse file, hard links, a long log, a step that failed."""
+    context.write("copied", os.urandom(2 * MIB))
+    text = (
+        "FROM alpine\nRUN --mount=type=cache,target=/c head -c 3000000 /dev/urandom > /c/kept\n"
+        "RUN truncate -s 1G /sparse && head -c 2000000 /dev/urandom > /one && ln /one /two\n"
+        "COPY copied /copied\nRUN yes said | head -c 2000000\n"
+    )
+    either("build", "-t", "app", ".", cwd=context.dockerfile(text).folder)
+    context.dockerfile(text + "RUN head -c 2000000 /dev/urandom > /lost; false\n")
+    either("build", ".", cwd=context.folder, exit_code=1)
+    for _ in range(2):
+        (total,) = re.findall(r"^Total:\s+(\S+)$", either("du").stdout, re.M)
+        assert abs(size(total) - taken(either.root)) < 150_000, "but for the databases while they are asked"
+        either("prune", "--force", "--all")
 
 
 def taken(path: Path) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from stage.namespaces import mount_namespace
 from stage.watching import Screen, until
 
@@ -36,6 +37,14 @@ def test_the_cache_limit_holds_and_says_why_it_cannot(either, bases, context):
     assert st_blocks(either.root) < 41 * MIB
 
 
+def test_a_limit_of_the_settings_is_as_hard(trimaran, bases, context):
+    trimaran.settings.write_text(f'cache-limit = "40MB"\n{trimaran.settings.read_text()}')
+    context.dockerfile("FROM alpine\nRUN head -c 90000000 /dev/urandom > /noise && sleep 3\n")
+    said = trimaran("build", "-o", "type=cacheonly", ".", cwd=context.folder, exit_code=1).stderr
+    assert "run the build: the cache limit of 41.94MB is reached" in said
+    assert st_blocks(trimaran.root) < 41 * MIB
+
+
 EATER = "FROM alpine\nRUN dd if=/dev/zero of=/dev/null bs=200M count=1\nRUN echo never\n"
 
 
@@ -59,6 +68,19 @@ def test_limits_reach_the_step(trimaran, bases, context):
                     cwd=context.folder).stderr  # fmt: skip
     assert re.search(r"Cpus_allowed_list:\s+0$", said, re.M)
     assert "/trimaran" in said
+
+
+@pytest.mark.parametrize("share", ["--cpus=0.1", "--resource=cpu-quota=10000", "--build-resource=cpus=0.1"])
+def test_a_step_gets_the_processor_time_it_may_have(trimaran, bases, context, share):
+    """What it used in a second of trying, by the kernel's count."""
+    context.dockerfile("FROM alpine\nRUN timeout 1 sh -c 'while :; do :; done'; times\n")
+
+    def used(*words):
+        said = trimaran("build", "--progress=plain", "--no-cache", *words, ".", cwd=context.folder).stderr
+        *_, (user, system) = re.findall(r"^#\d+ [\d.]+ 0m([\d.]+)s 0m([\d.]+)s$", said, re.M)
+        return float(user) + float(system)
+
+    assert used(share) < 0.35 < used()
 
 
 HOLDING = """FROM alpine AS s{n}
