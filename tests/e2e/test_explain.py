@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -268,16 +269,41 @@ def test_values_of_arguments_and_secrets_are_kept_nowhere(trimaran: Trimaran, ba
     assert found == set()
 
 
+@pytest.mark.root
+def test_modes_and_owners_count_and_times_do_not(trimaran: Trimaran, bases: str, context: Context) -> None:
+    """Exact, which is the default, is as BuildKit has it: in a context all is root's, whoever's it is on this machine."""
+    text = "FROM alpine AS made\nRUN {} > /made\nFROM scratch\nCOPY src /\nCOPY --from=made /made /\n"
+    context.dockerfile(text.format("echo 1"))
+    file = context.write("src/f", "1")
+    build(trimaran, context)
+    for path in (file, context / "src"):
+        os.utime(path, (1_000_000_000,) * 2)
+        os.chown(path, 5, 6)
+    assert build(trimaran, context, "--fail-on-miss") == {}
+    file.chmod(0o600)
+    assert build(trimaran, context)["COPY src /"] == ["1 of 1 file changed: src/f (mode)"]
+    for number, (command, told) in enumerate((("chown 5:6", "owner"), ("chmod 600", "mode"), ("touch -d @7", ""))):
+        context.dockerfile(text.format(f"echo {number} > /x; touch /made; {command} /made; echo 1"))
+        found = [
+            reason for reason in build(trimaran, context).get("COPY --from=made /made /", ()) if "made (" in reason
+        ]
+        assert [reason.partition("(")[2].partition(")")[0] for reason in found] == ([told] if told else [])
+
+
 def test_context_mode_git_is_for_key_and_result(either: Trimaran, bases: str, context: Context, tmp_path: Path) -> None:
     context.dockerfile("FROM scratch\nCOPY src /\n")
     context.write("src/f", "1")
     context.write("src/sub/tool", "1")
-    digests = []
-    for plain, executable in ((0o644, 0o755), (0o664, 0o775)):
-        os.chmod(context / "src/f", plain)
-        os.chmod(context / "src/sub/tool", executable)
-        said = either("build", "--progress=plain", "--context-mode=git", "-t", "app", ".", cwd=context.folder).stderr
-        digests.append(re.findall(r"exporting manifest (\S+)", said))
+    output = either.home / "files.tar"
+    words = ("build", "--progress=plain", "--context-mode=git", "-o", f"type=tar,dest={output}", ".")
+    for plain, executable, owner in ((0o664, 0o775, 5), (0o646, 0o757, 6)):
+        for name, mode in (("src/f", plain), ("src/sub/tool", executable)):
+            os.chown(context / name, owner, owner)
+            os.chmod(context / name, mode)
+        said = either(*words, cwd=context.folder).stderr
+        with tarfile.open(output) as tar:
+            found = {member.name: (member.mode, member.uid, member.gid) for member in tar if member.isfile()}
+        assert found == {"f": (0o644, 0, 0), "sub/tool": (0o755, 0, 0)}, "in the result, too"
     assert "not cached" not in said
     assert re.search(r"\] COPY src /\n#\d+ CACHED", said)
     exact = either("build", "--progress=plain", ".", cwd=context.folder).stderr
