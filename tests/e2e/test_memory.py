@@ -19,12 +19,12 @@ sys.exit(os.waitstatus_to_exitcode(status))
 """A small process between: what the kernel says of a program that we start ourselves is our own size at least."""
 
 
-def peak(trimaran, context, *words):
+def peak(trimaran, context, *words, exit_code=0):
     """Bytes of the largest process of a build, at its peak."""
     report = context / "peak"
     program = Trimaran([sys.executable, "-c", MEASURING, str(report), *trimaran.command], trimaran.home)
     program.environment = dict(trimaran.environment)
-    program("build", *words, ".", cwd=context.folder)
+    program("build", *words, ".", cwd=context.folder, exit_code=exit_code)
     return int(report.read_text()) * 1024
 
 
@@ -51,3 +51,31 @@ def test_a_context_of_many_files_is_small(trimaran, bases, context):
         context.dockerfile("FROM scratch\nCOPY . /\n")
         used.append(peak(trimaran, context, "-o", "type=cacheonly"))
     assert used[1] < used[0] + 20_000 * 1600
+
+
+def graph(before, base, size):
+    """Stages of a hundred vertices side by side, all of which the last one reads."""
+    lines = list(before)
+    for stage in range(size // 100):
+        lines.append(f"FROM {base} AS stage{stage}")
+        lines += [f"COPY file /{stage}/{copy}" for copy in range(98)]
+    lines.append(f"FROM {base}")
+    lines += [f"COPY --from=stage{stage} /{stage} /{stage}" for stage in range(size // 100)]
+    return "\n".join([*lines, ""])
+
+
+def test_a_vertex_costs_little(trimaran, context):
+    """Of a graph that is built, less than 20 kilobytes each."""
+    context.write("file", "one\n")
+    used = [
+        peak(trimaran, context.dockerfile(graph((), "scratch", size)), "-o", "type=cacheonly") for size in (100, 1_000)
+    ]
+    assert used[1] < used[0] + 900 * 20_000
+
+
+def test_ten_thousand_vertices_whose_first_step_fails(trimaran, bases, context):
+    """All hang on that one: none of them runs, and what was planned for them is small."""
+    context.write("file", "one\n")
+    context.dockerfile(graph(("FROM alpine AS base", "RUN exit 3"), "base", 10_000))
+    used = peak(trimaran, context, "--progress=plain", "-o", "type=cacheonly", exit_code=1)
+    assert 20 * MIB < used < 200 * MIB
