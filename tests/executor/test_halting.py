@@ -66,3 +66,26 @@ def test_after_an_error_it_does_not_go_on_but_after_a_cancellation(growing):
     with pytest.raises(Unavailable), halted():
         raise Unavailable("no room")
     assert not growing()
+
+
+def test_a_shell_that_minds_its_jobs_sees_none_stopped(tmp_path):
+    """With `set -m` it is told of a child that is stopped, leaves it there and goes on to what comes after it."""
+    path = tmp_path / "written"
+    jobs = 'set -m; bash -c "while :; do echo x; sleep 0.01; done"; echo over >&2'
+    with open(path, "wb") as file, open(tmp_path / "over", "wb") as over:
+        argv = ["/bin/sh", "-c", f"bash -c '{jobs}' & wait"]
+        pid = spawn(argv, environment=dict(os.environ), descriptors={1: file.fileno(), 2: over.fileno()})
+    while not path.stat().st_size:
+        time.sleep(0.01)
+    for _ in range(10):
+        with halted():
+            time.sleep(0.01)
+        time.sleep(0.03)
+    assert (tmp_path / "over").read_bytes() == b""
+    kill_descendants(pid)
+    os.kill(pid, signal.SIGKILL)
+
+    async def end() -> None:
+        await watch(pid)
+
+    asyncio.run(end())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -11,6 +12,9 @@ from trimaran.errors import Cancelled
 from trimaran.executor.process import children, started
 
 _PASSES = 10
+_PAUSE, _LONGEST = 0.001, 0.2
+"""Seconds between two looks whether they have stopped, and for which all of them together are waited for: a process
+first ends what it has asked the kernel for, such as a write."""
 _HELD = frozenset({b"T", b"t", b"Z", b"X"})
 
 
@@ -20,7 +24,7 @@ def halted() -> Iterator[None]:
 
     What had stopped itself stays so afterwards. After an error nothing goes on: who fails for want of room kills it.
     """
-    held: set[int] = set()
+    held: dict[int, None] = {}
     try:
         _hold(held)
         yield
@@ -30,26 +34,32 @@ def halted() -> Iterator[None]:
     _release(held)
 
 
-def _hold(held: set[int]) -> None:
-    """Until a look finds nobody new: who is not stopped yet may have made another."""
+def _hold(held: dict[int, None]) -> None:
+    """Until a look finds nobody new: who is not stopped yet may have made another, or let one go on that was.
+
+    Children are stopped when their parents are: a shell that minds its jobs is to see none of them stopped.
+    """
+    until = time.monotonic() + _LONGEST
     for _ in range(_PASSES):
         table = children()
-        pending = list(started())
+        generation = list(started())
         found = False
-        while pending:
-            for pid in table.get(pending.pop(), ()):
-                pending.append(pid)
-                if pid not in held and _runs(pid):
-                    with suppress(ProcessLookupError, PermissionError):
-                        os.kill(pid, signal.SIGSTOP)
-                        held.add(pid)
-                        found = True
+        while generation:
+            generation = [pid for parent in generation for pid in table.get(parent, ())]
+            running = [pid for pid in generation if _runs(pid)]
+            for pid in running:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGSTOP)
+                    found = found or pid not in held
+                    held[pid] = None
+            while any(map(_runs, running)) and time.monotonic() < until:
+                time.sleep(_PAUSE)
         if not found:
             return
 
 
-def _release(held: set[int]) -> None:
-    for pid in held:
+def _release(held: dict[int, None]) -> None:
+    for pid in reversed(held):
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, signal.SIGCONT)
 
