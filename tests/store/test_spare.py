@@ -79,6 +79,25 @@ def test_what_a_build_leaves_behind_stays(store):
     asyncio.run(run())
 
 
+def test_what_another_build_came_to_stand_on_stays(store):
+    """It was here when that build looked, so it made none of its own; nor may an image that it left lose it."""
+    digest = asyncio.run(ahead(store, asyncio.run(new(store))))
+    with open_store(store.root) as other:
+        size = other.content.size(digest)
+        assert size
+        assert store.content.spare.give_way() == 0
+        assert other.content.size(digest) == size
+        asyncio.run(store.layers.database.flush())
+        assert other.database.row("SELECT condemned FROM blobs WHERE digest=?", (digest,)) == (0,)
+        other.database.execute("INSERT INTO image_blobs VALUES('app', ?)", (digest,)).result()
+    store.content.spare.offer(digest)
+    assert store.content.spare.give_way() == 0
+    store.database.execute("DELETE FROM image_blobs").result()
+    store.content.spare.offer(digest)
+    assert store.content.spare.give_way() >= MIB
+    assert store.content.size(digest) is None
+
+
 def in_background_thread(function):
     """Run it to its end in a thread of low priority; its error."""
     raised = []

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from functools import partial
 
 from trimaran import aio
 from trimaran.aio import Cancel
@@ -42,7 +43,7 @@ class Content:
         self.ceiling = ceiling
         self.written: set[Digest] = set()
         """Blobs whose bytes this process has written, hashed and synced itself."""
-        self.spare = Spare(self._give_way)
+        self.spare = Spare(database, pins, partial(guarded, self._collector, exclusive=True), self._remove)
         ceiling.give_way = self.spare.give_way
 
     def __repr__(self) -> str:
@@ -87,9 +88,7 @@ class Content:
         self.written.discard(digest)
         if self._database.readonly:
             return
-        self._seen.discard(digest)
-        with suppress(OSError):
-            os.unlink(self.path(digest))
+        self._remove(digest)
 
         def job(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM blobs WHERE digest=?", (digest,))
@@ -97,12 +96,15 @@ class Content:
 
         self._database.submit(job)
 
-    def _give_way(self, digest: Digest) -> int:
+    def _remove(self, digest: Digest) -> int:
+        """The file alone; bytes that it took."""
+        self.written.discard(digest)
+        self._seen.discard(digest)
         try:
             size = os.stat(self.path(digest), follow_symlinks=False).st_blocks * 512
+            os.unlink(self.path(digest))
         except OSError:
-            size = 0
-        self.forget(digest)
+            return 0
         return size
 
     @asynccontextmanager

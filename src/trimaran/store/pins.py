@@ -49,6 +49,10 @@ class Pins:
             self._count += 1
             return os.path.join(self._root, "temp", self._name, f"{kind}-{self._count}")
 
+    def of_others(self) -> set[str]:
+        """`live_pins` but for this process's."""
+        return live_pins(self._root, but=self._name)
+
     @property
     def has_written(self) -> bool:
         """Whether this process ever asked for a temp file or folder."""
@@ -102,10 +106,12 @@ class Pins:
             self._held.clear()
 
 
-def live_pins(root: str) -> set[str]:
-    """All pins of all living builds on this store, this process included."""
+def live_pins(root: str, *, but: str = "") -> set[str]:
+    """All pins of all living builds on this store, this process included; `but` that build's."""
     pins: set[str] = set()
     for name in os.listdir(os.path.join(root, "live")):
+        if name == but:
+            continue
         path = os.path.join(root, "live", name)
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
