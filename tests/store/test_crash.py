@@ -21,6 +21,7 @@ from trimaran.oci.blobs import read_all
 from trimaran.oci.descriptor import Descriptor
 from trimaran.store import failpoints
 from trimaran.store.prune import PruneOptions
+from trimaran.store.salvage import put_in_place
 from trimaran.store.store import open_store
 
 HERE = os.path.dirname(__file__)
@@ -158,3 +159,13 @@ def test_killed_while_a_damaged_database_is_mended(tmp_path, place):
         assert store.database.query("PRAGMA main.integrity_check") == [("ok",)]
     assert not (tmp_path / "store.db.mended").exists()
     check(tmp_path)
+
+
+def test_who_comes_too_late_to_put_a_mended_database_in_place_leaves_its_log(tmp_path):
+    """It saw `store.db.mended`, and waited for who was putting it in place and writes to it by now."""
+    with open_store(str(tmp_path)) as store:
+        asyncio.run(crash_worker.named(store))
+        before = sorted(os.listdir(tmp_path))
+        assert "store.db-wal" in before
+        put_in_place(str(tmp_path))
+        assert sorted(os.listdir(tmp_path)) == before

@@ -49,8 +49,13 @@ def _salvage(root: str) -> None:
 
 
 def put_in_place(root: str) -> None:
-    """Give the mended database the name of the damaged one. `open.lock` is held; does nothing when it was done."""
+    """Give the mended database the name of the damaged one. `open.lock` is held.
+
+    Nothing when another was quicker, who may be writing by now: the log is the mended one's then.
+    """
     old, mended = os.path.join(root, "store.db"), os.path.join(root, MENDED)
+    if not os.path.exists(mended):
+        return
     reached("before log set aside")
     for suffix in _SUFFIXES[1:]:
         with suppress(FileNotFoundError):
@@ -60,8 +65,7 @@ def put_in_place(root: str) -> None:
         os.unlink(old + _ASIDE)
     with suppress(FileNotFoundError):
         os.link(old, old + _ASIDE)
-    with suppress(FileNotFoundError):  # another one was quicker
-        os.replace(mended, old)
+    os.replace(mended, old)
 
 
 def forget_damaged(root: str) -> None:
