@@ -19,7 +19,7 @@ from trimaran.errors import Unavailable
 from trimaran.solver.protocols import Eviction
 from trimaran.store import cache_mounts, free_pages, locks, repositories
 from trimaran.store.database import Database, marks
-from trimaran.store.deleting import delete_rows
+from trimaran.store.deleting import delete_rows, spans
 from trimaran.store.failpoints import reached
 from trimaran.store.last_use import LastUse
 from trimaran.store.locks import guarded
@@ -151,7 +151,7 @@ class Collector:
         _pardon(connection, pinned)
         going = [record for record in going if f"layer:{record.id}" not in pins]
         layers = [record.id for record in going]
-        for some in _spans(layers):
+        for some in spans(layers):
             rows = connection.execute(f"SELECT number FROM snapshots WHERE layer IN ({marks(some)})", some)  # noqa: S608
             trash += [str(number) for (number,) in rows]
         gone = _delete_layers(connection, layers, why, of_images={record.id for record in going if record.shared})
@@ -235,16 +235,8 @@ class Collector:
         return [name for name in names if name not in known]
 
 
-_SPAN = 500
-"""Names in one statement."""
-
-
-def _spans(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    return (tuple(names[start : start + _SPAN]) for start in range(0, len(names), _SPAN))
-
-
 def _condemn(connection: sqlite3.Connection, layers: Sequence[str]) -> None:
-    for some in _spans(layers):
+    for some in spans(layers):
         connection.execute(f"UPDATE layers SET condemned=1 WHERE id IN ({marks(some)})", some)  # noqa: S608
 
 
@@ -258,10 +250,10 @@ def _delete_layers(
     """All rows of the layers; of those `of_images` a row stays, and the layer, that a named image needs to be run or
     pushed. Gives the layers that went.
     """
-    for some in _spans(layers):
+    for some in spans(layers):
         connection.execute(f"DELETE FROM snapshots WHERE layer IN ({marks(some)})", some)  # noqa: S608
     needed: set[str] = set()
-    for some in _spans(list(of_images)):
+    for some in spans(list(of_images)):
         connection.execute(
             f"DELETE FROM layer_blobs WHERE layer IN ({marks(some)})"  # noqa: S608
             " AND digest NOT IN (SELECT digest FROM image_blobs)",
@@ -271,12 +263,12 @@ def _delete_layers(
         needed.update(layer for (layer,) in rows)
     _pardon(connection, list(needed))
     going = [layer for layer in layers if layer not in needed]
-    for some in _spans(going):
+    for some in spans(going):
         connection.execute(f"DELETE FROM layer_blobs WHERE layer IN ({marks(some)})", some)  # noqa: S608
         connection.execute(f"DELETE FROM layer_files WHERE layer IN ({marks(some)})", some)  # noqa: S608
     bury_layers(connection, going, why)
     delete_rows(connection, "layers", "id", going)
-    for some in _spans(going):
+    for some in spans(going):
         connection.execute(f"DELETE FROM fast.used WHERE kind='layer' AND id IN ({marks(some)})", some)  # noqa: S608
     return set(going)
 

@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from trimaran.solver.protocols import CacheRecord, Eviction, Tombstone
 from trimaran.store.database import Database, marks
-from trimaran.store.deleting import delete_rows
+from trimaran.store.deleting import delete_rows, spans
 from trimaran.store.packing import pack, unpack
 
 MOST = 2000
 """Tombstones kept, the latest; about 1 KiB each."""
-_SPAN = 500
-"""Names in one statement."""
-
-
-def _spans(names: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    return (tuple(names[start : start + _SPAN]) for start in range(0, len(names), _SPAN))
 
 
 def bury_layers(connection: sqlite3.Connection, layers: Sequence[str], why: Eviction) -> None:
     """Delete the records that promise one of `layers`, in their order."""
     keys: dict[str, None] = {}
-    for some in _spans(layers):
+    for some in spans(layers):
         rows = connection.execute(f"SELECT layer, key FROM record_layers WHERE layer IN ({marks(some)})", some)  # noqa: S608
         of_layer: dict[str, list[str]] = {}
         for layer, key in rows:
@@ -46,9 +40,9 @@ def bury(connection: sqlite3.Connection, keys: Sequence[str], why: Eviction) -> 
     now = time.time_ns()
     there: list[str] = []
     older, latest = keys[:-MOST], keys[-MOST:]
-    for some in _spans(older):
+    for some in spans(older):
         there += [key for (key,) in connection.execute(f"SELECT key FROM records WHERE key IN ({marks(some)})", some)]  # noqa: S608
-    for some in _spans(latest):
+    for some in spans(latest):
         sql = f"SELECT key, place, body FROM records WHERE key IN ({marks(some)})"  # noqa: S608
         found = connection.execute(sql, some).fetchall()
         there += [key for key, _, _ in found]
@@ -66,7 +60,7 @@ def _forget_layers(connection: sqlite3.Connection, keys: Sequence[str]) -> None:
     if connection.execute("SELECT 1 FROM records LIMIT 1").fetchone() is None:
         connection.execute("DELETE FROM record_layers")  # at once
         return
-    for some in _spans(keys):
+    for some in spans(keys):
         connection.execute(f"DELETE FROM record_layers WHERE key IN ({marks(some)})", some)  # noqa: S608
 
 
