@@ -1,7 +1,8 @@
 """Room on a disk that is full to its last block, where even rows that go need some: here files go before their rows.
 
 Law: a row without its files is a miss, so they may. What a living build has pinned stays: each folder and blob is taken
-from its name, the pins are read once more, and it is given back when somebody has pinned it meanwhile.
+from its name, the pins are read once more, and it is given back when somebody has pinned it meanwhile. A blob that is
+another layer's, too, goes with the last of their rows.
 """
 
 from __future__ import annotations
@@ -36,8 +37,11 @@ def _files(root: str, database: Database, layer: str) -> Iterator[tuple[set[str]
     """What may go of a layer, each with the pins that would keep it."""
     for (number,) in database.query("SELECT number FROM snapshots WHERE layer=?", (layer,)):
         yield {f"layer:{layer}"}, os.path.join(root, "snapshots", str(number))
-    sql = "SELECT digest FROM layer_blobs WHERE layer=? AND digest NOT IN (SELECT digest FROM image_blobs)"
-    for (digest,) in database.query(sql, (layer,)):
+    sql = (
+        "SELECT digest FROM layer_blobs WHERE layer=? AND digest NOT IN (SELECT digest FROM image_blobs)"
+        " AND digest NOT IN (SELECT digest FROM layer_blobs WHERE layer != ?)"
+    )
+    for (digest,) in database.query(sql, (layer, layer)):
         algorithm, _, name = digest.partition(":")
         yield {f"layer:{layer}", f"blob:{digest}"}, os.path.join(root, "blobs", algorithm, name)
 
@@ -48,7 +52,10 @@ def _remove(cancel: Cancel, root: str, pins: set[str], path: str) -> int:
     gone = f"{path}.gone"
     if not size or pins & live_pins(root):
         return 0
-    os.rename(path, gone)
+    try:
+        os.rename(path, gone)
+    except FileNotFoundError:  # another prune was quicker
+        return 0
     if pins & live_pins(root):
         os.rename(gone, path)
         return 0
