@@ -41,6 +41,14 @@ def test_no_piece_is_too_small_for_the_mask(words, size):
     assert printed([TOKEN], pieces) == text.replace(TOKEN, MASK)
 
 
+@pytest.mark.parametrize("size", range(1, 30))
+def test_of_secrets_that_begin_or_end_with_another_no_rest_is_told(size):
+    longer, ending = TOKEN + b"-and-more", b"89-and-mine"
+    text = b"." + TOKEN + b"." + longer + b"." + TOKEN + b"-and-mine" + b"." + ending + TOKEN
+    pieces = [text[at : at + size] for at in range(0, len(text), size)]
+    assert printed([TOKEN, longer, ending], pieces) == b".***.***.***-and-mine.******"
+
+
 def test_only_what_may_be_the_beginning_of_a_secret_waits():
     told = []
     masking = Masking([TOKEN], lambda stream, data: told.append((stream, data)))

@@ -39,16 +39,19 @@ class Masking:
         self._kept: dict[int, bytes] = {}
 
     def __call__(self, stream: int, data: bytes) -> None:
-        text = self._any.sub(MASK, self._kept.pop(stream, b"") + data)
+        text = self._kept.pop(stream, b"") + data
         whole = len(text) - max(_begun(text, each) for each in self._wanted)
+        for found in self._any.finditer(text):  # one that is the beginning of a longer one waits, too
+            if found.start() < whole < found.end():
+                whole = found.end()
         if whole < len(text):
             self._kept[stream] = text[whole:]
         if whole:
-            self._output(stream, text[:whole])
+            self._output(stream, self._any.sub(MASK, text[:whole]))
 
     def end(self) -> None:
         for stream, text in self._kept.items():
-            self._output(stream, text)
+            self._output(stream, self._any.sub(MASK, text))
         self._kept.clear()
 
 
