@@ -153,6 +153,7 @@ from trimaran.executor import binfmt, emulation
 from trimaran.executor.runtimes import open_runtime
 from trimaran.executor.spec import ExecSpec
 from trimaran.errors import TrimaranError
+from trimaran.linux import syscalls
 runtime = open_runtime(entered, {str(shared / "state")!r}, "crun")
 spec = ExecSpec(args=("/bin/seven",), environment=("PATH=/bin",))
 def run():
@@ -165,6 +166,10 @@ seven = emulation.find_program(root, ["/bin/seven"])
 print(seven.architecture)
 made = binfmt.use_own_table()
 print("qemu-aarch64" in made, run(), emulation.needed_handler(seven, "amd64").name)
+os.mkdir({str(shared / "of-another")!r})
+syscalls.mount("binfmt_misc", {str(shared / "of-another")!r}, "binfmt_misc")
+syscalls.umount(binfmt.BINFMT_FOLDER)
+print("qemu-aarch64" in binfmt.use_own_table(), emulation.needed_handler(seven, "amd64").name, run())
 state = binfmt.status("amd64")
 print("linux/arm64" in state.supported, "qemu-aarch64" in state.emulators)
 open(binfmt.BINFMT_FOLDER + "/qemu-aarch64", "w").write("0")
@@ -183,6 +188,7 @@ print(os.path.exists(binfmt.BINFMT_FOLDER + "/qemu-aarch64"))
     assert result.stdout.splitlines() == [
         "arm64",
         "True 7 qemu-aarch64",
+        "True qemu-aarch64 7",  # another engine made it, in the same user namespace
         "True True",
         "disabled",
         "unregistered str",

@@ -145,8 +145,9 @@ def use_own_table(folders: Sequence[str] = ("/usr/bin",), *, folder: str = BINFM
     """In a user namespace of Linux 6.7 or later: a table of our own with every emulator the machine has a QEMU for.
 
     Needs no root and changes nothing outside of the namespace; handlers of the machine are registered again in it, and
-    where one of them could not be, none is. The names registered; () where nothing is changed: the kernel has no such
-    tables, there is one already, or this is the user namespace of the machine.
+    where one of them could not be, none is. The names registered, also by another engine of the same user namespace,
+    whose mount of the table is not ours to see; () where nothing is changed: the kernel has no such tables, there is
+    one that knows no emulator of ours, or this is the user namespace of the machine.
     """
     if not in_user_namespace():
         return ()
@@ -157,9 +158,11 @@ def use_own_table(folders: Sequence[str] = ("/usr/bin",), *, folder: str = BINFM
         syscalls.mount("binfmt_misc", folder, "binfmt_misc")
     except OSError:
         return ()
-    if emulation.read_handlers(folder):
-        syscalls.umount(folder)  # made before: by another step of this engine, or by who made the namespace
-        return ()
+    if there := emulation.read_handlers(folder):  # made before: by another engine, or by who made the namespace
+        served = tuple(which.name for which, _ in planned if any(_serves(each, which) for each in there))
+        if not served:
+            syscalls.umount(folder)
+        return served
     made = []
     for which, interpreter in planned:
         try:
