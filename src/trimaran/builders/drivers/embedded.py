@@ -8,7 +8,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from trimaran import settings
@@ -77,7 +77,8 @@ async def build(
             try:
                 outcome = await run_build(request, engine, frontends(request.frontend_name), sink, docker, client)
             except TrimaranError:
-                await aio.in_thread(engine.store.ceiling.settle)
+                with suppress(TrimaranError):  # what the build failed of is to be told
+                    await aio.in_thread(engine.store.ceiling.settle)
                 raise
             await aio.in_thread(collect, engine.store, configuration)
             return outcome
