@@ -40,7 +40,6 @@ COMMAND = Command(
 _ATTESTATION = "attestation-manifest"
 _REFERENCE_TYPE = "vnd.docker.reference.type"
 _REFERENCE_DIGEST = "vnd.docker.reference.digest"
-_PREDICATE = "in-toto.io/predicate-type"
 _STATEMENT_LIMIT = 40 << 20
 
 

@@ -18,7 +18,6 @@ from trimaran.dockerfile.words import ExpansionError
 from trimaran.errors import Location, Position, Range
 from trimaran.spelling import did_you_mean
 
-_BLANKS = "\t\v\f\r "
 _BLANK_RUN = re.compile(r"[\t\v\f\r ]+")
 _WORD = re.compile(f"[^{SPACE}]+")
 _NOT_STRINGS = "when using JSON array syntax, arrays must be comprised of strings only"
