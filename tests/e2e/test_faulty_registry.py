@@ -7,7 +7,7 @@ import time
 
 import pytest
 from stage.contexts import Context
-from stage.faulty import layers_of
+from stage.faulty import lacking, layers_of, uploads
 from stage.program import Trimaran
 
 from trimaran.testing.registry import CORRUPT, DROP_UPLOAD, HEADER, RESET, STATUS, TRUNCATE, FaultyRegistry
@@ -133,6 +133,29 @@ def test_base_is_mounted_across_repositories_not_sent(
     sent = [each.size for method in ("PUT", "PATCH") for each in faulty.seen(method, "/team/app/blobs/")]
     assert sum(sent) < 600_000, "the new layer and the config, not the base"
     is_whole(trimaran, faulty)
+
+
+def test_a_base_that_no_step_reads_is_never_fetched(
+    trimaran: Trimaran, faulty: FaultyRegistry, context: Context
+) -> None:
+    """Not for an image, nor for a cache: it is mounted where it is wanted. The image stays one that can be built on."""
+    (layer,) = layers_of(faulty)
+    context.write("file", "one\n")
+    text = f"FROM {faulty.host}/alpine\nCOPY --link file /\nENV A=1\n"
+    cache = f"type=registry,ref={faulty.host}/cache:1"
+    words = ("-t", f"{faulty.host}/team/app:1", "--push", ".")
+    trimaran("build", f"--cache-to={cache},mode=max", *words, cwd=context.dockerfile(text).folder)
+    trimaran.forget()
+    context.write("second", "two\n")
+    context.dockerfile(f"{text}COPY --link second /\n")
+    trimaran("build", f"--cache-from={cache}", *words, cwd=context.folder)
+    assert not faulty.seen("GET", layer)
+    assert layer not in uploads(faulty)
+    assert lacking(faulty) == []
+    trimaran("prune", "--all", "--force")
+    context.dockerfile(f"FROM {faulty.host}/team/app:1\nRUN cat /file /second\n")
+    trimaran("build", ".", cwd=context.folder)
+    assert len(faulty.seen("GET", layer)) == 1, "this test is void when nobody is seen to fetch it"
 
 
 def test_registry_that_mounts_nothing_is_sent_the_base(

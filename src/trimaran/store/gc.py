@@ -290,4 +290,7 @@ def _sweep_layers(connection: sqlite3.Connection, pins: set[str], why: Eviction)
         " AND id NOT IN (SELECT layer FROM layer_blobs)"
     ).fetchall()
     _lose_layers(connection, [layer for (layer,) in rows if f"layer:{layer}" not in pins], why)
-    connection.execute("DELETE FROM origins WHERE digest NOT IN (SELECT digest FROM layer_blobs)")
+    connection.execute(
+        "DELETE FROM origins WHERE digest NOT IN (SELECT digest FROM layer_blobs)"
+        " AND digest NOT IN (SELECT digest FROM image_blobs)"  # one that was pushed may have its base there alone
+    )
