@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from stage.answers import Answers
+from stage.contexts import Context
 from stage.namespaces import mount_namespace
 from stage.watching import Screen, until
 
@@ -43,6 +45,27 @@ def test_a_limit_of_the_settings_is_as_hard(trimaran, bases, context):
     said = trimaran("build", "-o", "type=cacheonly", ".", cwd=context.folder, exit_code=1).stderr
     assert "run the build: the cache limit of 41.94MB is reached" in said
     assert st_blocks(trimaran.root) < 41 * MIB
+
+
+def test_what_a_running_build_needs_is_never_taken_for_another(trimaran, bases, context):
+    """A build under a limit would have room if the other one's layer went: it gives up, and that one goes on."""
+    with Answers(held=1).serving() as answers:
+        made = "FROM alpine\nRUN head -c 25000000 /dev/urandom > /mine\n"
+        context.dockerfile(f"{made}RUN wget -q -O /said {answers.url}/step && wc -c < /mine > /size\nCMD cat /size\n")
+        running = trimaran.start("build", "-t", "app", ".", cwd=context.folder)
+        until(lambda: answers.asked, "the second step runs")
+        other = Context(context.folder.parent / "other")
+        other.dockerfile("FROM alpine\nRUN head -c 25000000 /dev/urandom > /other && sleep 3\n")
+        words = ("build", "--cache-limit=40mb", "-o", "type=cacheonly", ".")
+        said = trimaran(*words, cwd=other.folder, exit_code=1).stderr
+        assert "the cache limit of 41.94MB is reached: running builds" in said
+        answers.go.set()
+        assert running.wait(60) == 0, running.communicate()
+    assert trimaran("run", "app").stdout == "25000000\n"
+    trimaran(*words, cwd=other.dockerfile(made).folder)
+    trimaran("rmi", "app")
+    other.dockerfile("FROM alpine\nRUN head -c 25000000 /dev/urandom > /other && sleep 1\n")
+    trimaran(*words, cwd=other.folder)
 
 
 EATER = "FROM alpine\nRUN dd if=/dev/zero of=/dev/null bs=200M count=1\nRUN echo never\n"
