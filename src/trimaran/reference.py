@@ -73,11 +73,6 @@ class Reference(msgspec.Struct, frozen=True, order=True):
         """The whole reference as people write it; parses to the same reference."""
         return self.familiar_name + self.suffix
 
-    def with_tag(self, tag: str) -> Reference:
-        """The same repository under another tag, not pinned."""
-        _check_tag(tag, tag)
-        return Reference(self.registry, self.repository, tag)
-
     def with_digest(self, digest: Digest) -> Reference:
         """The same name pinned to `digest`; keeps the tag."""
         return Reference(self.registry, self.repository, self.tag, digest)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.progress_lines import read_line
 from trimaran.cli.display.plain import Plain
-from trimaran.cli.display.rawjson import RawJson, read_line
+from trimaran.cli.display.rawjson import RawJson
 from trimaran.cli.display.tty import Tty
 from trimaran.events import Event
 

@@ -12,7 +12,7 @@ import msgspec
 from trimaran.cli.display.colours import RESET, Colours
 from trimaran.cli.display.epilogue import epilogue
 from trimaran.cli.display.plain import status_size
-from trimaran.cli.display.terminal import Tail, columns, cut, pad, printable, wrapped
+from trimaran.cli.display.terminal import Tail, cut, pad, printable, wrapped
 from trimaran.cli.display.trace import KEPT_LINES, SECOND, Trace, VertexState
 from trimaran.events import Event, LogEvent
 
@@ -227,10 +227,3 @@ def fit(rows: list[Row], limit: int) -> list[Row]:
         kept.append(row)
     room = limit - len(kept)
     return running[len(running) - room :] + kept if room else kept
-
-
-def visible_columns(line: str) -> int:
-    """Columns of a drawn line, colour codes not counted: for tests of width."""
-    from trimaran.cli.display.terminal import strip_escapes
-
-    return columns(strip_escapes(line).rstrip("\n"))
