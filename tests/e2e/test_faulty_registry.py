@@ -154,6 +154,9 @@ def test_a_base_that_no_step_reads_is_never_fetched(
     assert lacking(faulty) == []
     trimaran("prune", "--all", "--force")
     context.dockerfile(f"FROM {faulty.host}/team/app:1\nRUN cat /file /second\n")
+    said = trimaran("build", "--offline", ".", cwd=context.folder, exit_code=1).stderr
+    assert f"read {layer} of {faulty.host}/alpine: it is not on this machine, and --offline" in said
+    assert not faulty.seen("GET", layer)
     trimaran("build", ".", cwd=context.folder)
     assert len(faulty.seen("GET", layer)) == 1, "this test is void when nobody is seen to fetch it"
 

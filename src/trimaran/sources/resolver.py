@@ -88,22 +88,24 @@ class ImageResolver:
 
     def blobs(self, pinned: Pinned) -> Blobs | None:
         """Where what is not in the store comes from; None for an image of the store."""
-        if pinned.origin == STORE:
-            return None
-        if self._offline:
-            from trimaran.sources.offline import Offline
-
-            return Offline(pinned.reference.familiar)
-        return self._registry.repository(pinned.reference)
+        return None if pinned.origin == STORE else self._repository(pinned.reference, pinned.reference.familiar)
 
     def holder(self, digest: Digest) -> tuple[Blobs, str]:
         """A repository that holds a blob of a stored image whose bytes never came here (its base was only pushed)."""
         for name in self._store.layers.repositories(digest):
-            return self._registry.repository(Reference.parse(name)), name
+            return self._repository(Reference.parse(name), name), name
         raise NotFound(
             f"read layer {digest}: it is neither in the store nor is a registry known that has it",
             hint="build or pull the image again",
         )
+
+    def _repository(self, reference: Reference, name: str) -> Blobs:
+        """The repository of `reference`, or with `offline` one that has nothing and says of what name it is."""
+        if self._offline:
+            from trimaran.sources.offline import Offline
+
+            return Offline(name)
+        return self._registry.repository(reference)
 
     async def _pin(self, reference: Reference, mode: str) -> Pinned:
         known = self._pinned.get((str(reference), mode))
