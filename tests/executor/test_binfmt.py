@@ -114,6 +114,12 @@ def test_persist_and_unpersist(tmp_path):
     assert not binfmt.unpersist("qemu-arm", folder=str(tmp_path))
 
 
+def test_what_a_killed_one_left_is_in_nobodys_way(tmp_path):
+    which = binfmt.emulator("arm64")
+    (tmp_path / f"trimaran-qemu-aarch64.conf.{os.getpid()}").write_text("half")
+    assert binfmt.persist(which, "/usr/bin/qemu-aarch64-static", folder=str(tmp_path))
+
+
 def test_static_programs(tmp_path):
     assert binfmt.is_static("/bin/busybox")
     assert not binfmt.is_static("/bin/ls")

@@ -352,7 +352,7 @@ def _forget(path: str, name: str) -> None:
 
 
 def _replace(path: str, content: bytes, mode: int) -> None:
-    temporary = f"{path}.{os.getpid()}"
+    temporary = f"{path}.{os.urandom(8).hex()}"  # in a PID namespace of its own each of us is process 1
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     with os.fdopen(fd, "wb") as file:
         file.write(content)

@@ -77,7 +77,7 @@ def _extract(cancel: Cancel, archive: int, wanted: list[Emulator], folder: str) 
 
 def _keep(reader: Reader, folder: str, name: str) -> str:
     """Write the current entry to `folder/name`, whole or not at all; "" when it is no static program."""
-    path, temporary = f"{folder}/{name}", f"{folder}/.{name}.{os.getpid()}"
+    path, temporary = f"{folder}/{name}", f"{folder}/.{name}.{os.urandom(8).hex()}"
     try:
         os.makedirs(folder, 0o755, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o755)
