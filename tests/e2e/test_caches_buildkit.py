@@ -103,7 +103,16 @@ def test_buildkit_hits_what_we_cached(
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("options", ["mode=max", "mode=min", "mode=max,image-manifest=false"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        "mode=max",
+        "mode=min",
+        "mode=max,image-manifest=false",
+        "mode=max,image-manifest=false,oci-mediatypes=false",
+        "mode=max,compression=zstd,force-compression=true",
+    ],
+)
 def test_we_hit_what_buildkit_cached(
     trimaran: Trimaran, registry: str, buildx: Callable[..., str], context: Path, options: str
 ) -> None:

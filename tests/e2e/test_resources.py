@@ -30,6 +30,8 @@ def test_the_cache_limit_holds_and_says_why_it_cannot(either, bases, context):
         assert st_blocks(either.root) < 41 * MIB
     again = either("build", "--progress=plain", "--build-arg", "N=4", "-o", "type=cacheonly", ".", cwd=context.folder)
     assert "CACHED" in again.stderr, "what was used last is still there"
+    again = either("build", "--progress=plain", "--build-arg", "N=0", "-o", "type=cacheonly", ".", cwd=context.folder)
+    assert re.search(r"not cached: evicted .{1,30} ago by the 41.94MB limit$", again.stderr, re.M)
     context.dockerfile("FROM alpine\nRUN head -c 90000000 /dev/urandom > /noise && sleep 3\n")
     said = either("build", "--cache-limit=40mb", "-o", "type=cacheonly", ".", cwd=context.folder, exit_code=1).stderr
     assert re.search(r"run the build: the cache limit of [\d.]+[kMG]B is reached: running builds and the store", said)
