@@ -19,6 +19,7 @@ import zstandard
 from stage import hostile
 from stage.contexts import Context
 from stage.hostile import Layer, archive, folder, link, plain, untouched
+from stage.measuring import measured, peak_of
 from stage.program import Trimaran
 
 from trimaran.tar.header import Header, encode
@@ -123,14 +124,9 @@ def test_bombs_in_a_base_image(
     base = hostile.image_of(faulty, "bomb", layer)
     context.dockerfile(f"FROM {base}\nRUN true\n")
     begun = time.monotonic()
-    process = trimaran.start("build", "--progress=plain", ".", cwd=context.folder)
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    said = measured(trimaran, context)("build", "--progress=plain", ".", cwd=context.folder, exit_code=1).stderr
     assert time.monotonic() - begun < PROMPT
-    assert usage.ru_maxrss << 10 < MEMORY
-    assert process.returncode == 1, said
+    assert peak_of(context) < MEMORY
     assert "Traceback" not in said
     assert re.search(BOMBS[bomb], said.rpartition("\nERROR: ")[2]), said
     assert list((trimaran.root / "temp").iterdir()) == [], "nothing is left"

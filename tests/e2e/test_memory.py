@@ -3,29 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 
-from stage.program import Trimaran
+from stage.measuring import peak
 
 MIB = 1 << 20
-MEASURING = """
-import os, sys
-pid = os.spawnv(os.P_NOWAIT, sys.argv[2], sys.argv[2:])
-_, status, used = os.wait4(pid, 0)
-with open(sys.argv[1], "w") as file:
-    file.write(str(used.ru_maxrss))
-sys.exit(os.waitstatus_to_exitcode(status))
-"""
-"""A small process between: what the kernel says of a program that we start ourselves is our own size at least."""
-
-
-def peak(trimaran, context, *words, exit_code=0):
-    """Bytes of the largest process of a build, at its peak."""
-    report = context / "peak"
-    program = Trimaran([sys.executable, "-c", MEASURING, str(report), *trimaran.command], trimaran.home)
-    program.environment = dict(trimaran.environment)
-    program("build", *words, ".", cwd=context.folder, exit_code=exit_code)
-    return int(report.read_text()) * 1024
 
 
 def test_layers_are_streamed(trimaran, bases, context):

@@ -80,7 +80,7 @@ def _keep(reader: Reader, folder: str, name: str) -> str:
     path, temporary = f"{folder}/{name}", f"{folder}/.{name}.{os.urandom(8).hex()}"
     try:
         os.makedirs(folder, 0o755, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o755)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o755)
         with os.fdopen(descriptor, "wb") as file:
             for piece in reader.chunks():
                 file.write(piece)
