@@ -14,6 +14,7 @@ import msgspec
 from trimaran.builders.options import BuildOptions
 from trimaran.errors import UsageError
 from trimaran.sources.lock import GIT, HTTP, IMAGE, Kind, LockEntry, LockRequest
+from trimaran.store.packing import unpack_json
 
 VERSION = 1
 _KINDS = (IMAGE, HTTP, GIT)
@@ -32,7 +33,7 @@ def read(path: str, *, must_exist: bool = False) -> tuple[LockEntry, ...]:
     """UsageError when it is there and no lock file; a file that is not there is empty unless it must be."""
     try:
         with open(path, "rb") as file:
-            document = msgspec.json.decode(file.read())
+            document = unpack_json(file.read(), object)
     except FileNotFoundError:
         if must_exist:
             raise UsageError(
@@ -42,7 +43,7 @@ def read(path: str, *, must_exist: bool = False) -> tuple[LockEntry, ...]:
         return ()
     except OSError as error:
         raise UsageError(f"read lock {path}: {(error.strerror or str(error)).lower()}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         raise _wrong(path, f"no JSON: {error}") from error
     if not isinstance(document, dict) or document.get("version") != VERSION:
         raise _wrong(path, f"no lock of version {VERSION}")

@@ -13,6 +13,7 @@ import msgspec
 from trimaran.digest import Digest
 from trimaran.errors import Corrupt
 from trimaran.oci import documents
+from trimaran.store.packing import unpack_json
 
 MEDIA_TYPE = "application/vnd.buildkit.cacheconfig.v0"
 LIMIT = 64 << 20
@@ -132,8 +133,8 @@ def _decode(raw: bytes, kind: Any) -> Any:
     if len(raw) > LIMIT:
         raise Corrupt(f"parse {_WHAT}: {len(raw)} bytes is more than the {LIMIT} allowed for it")
     try:
-        return msgspec.json.decode(raw, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return unpack_json(raw, kind)
+    except msgspec.MsgspecError as error:
         raise Corrupt(f"parse {_WHAT}: {error}") from None
 
 

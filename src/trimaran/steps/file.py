@@ -13,7 +13,6 @@ from trimaran.graph import ops
 from trimaran.graph.ops import CopyAction, FileOp, MkDirAction, MkFileAction, RmAction, SymlinkAction
 from trimaran.graph.vertex import Vertex
 from trimaran.solver.protocols import KeyInput, Result
-from trimaran.sources.local import LocalRoot
 from trimaran.steps import select
 from trimaran.steps.context import StepContext
 from trimaran.steps.copy import NEW_FOLDER_MODE, Copier, Placement
@@ -237,12 +236,8 @@ class _State:
 
 def _chosen(view: View, work: CopyAction) -> list[select.Source]:
     """The sources; one that is missing from the build context is told with what may be the reason."""
-    try:
+    with select.explained(view):
         return select.sources(view.tree, work)
-    except select.MissingSource as error:
-        if isinstance(view, LocalRoot):
-            error.hint = view.why_missing(error.path)
-        raise
 
 
 def _remove(work: RmAction, draft: Draft) -> None:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from trimaran import aio
 from trimaran.graph.ops import ExecOp
 from trimaran.solver.protocols import KeyInput, Result
-from trimaran.sources.local import LocalRoot
 from trimaran.steps import select
 from trimaran.steps.context import StepContext
 from trimaran.store.rootfs import Rootfs
@@ -91,9 +90,5 @@ async def _content(result: Result, path: str, context: StepContext) -> str:
 
 def source_at(view: View, path: str) -> select.Source:
     """MissingSource with what may be the reason."""
-    try:
+    with select.explained(view):
         return select.at(view.tree, path)
-    except select.MissingSource as error:
-        if isinstance(view, LocalRoot):
-            error.hint = view.why_missing(error.path)
-        raise

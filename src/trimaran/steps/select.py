@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -17,8 +18,12 @@ from trimaran.digest import Digest
 from trimaran.errors import NotFound
 from trimaran.graph.ops import CopyAction
 from trimaran.patterns import GlobError, glob_match
+from trimaran.sources.local import LocalRoot
 from trimaran.store.entries import FILE, FOLDER, Entry, EntryList, order
 from trimaran.store.tree import Tree
+
+if TYPE_CHECKING:
+    from trimaran.store.views import View
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -42,6 +47,17 @@ class MissingSource(NotFound):
     def __init__(self, path: str) -> None:
         super().__init__(f'"/{path}": not found')
         self.path = path
+
+
+@contextmanager
+def explained(view: View) -> Iterator[None]:
+    """A MissingSource of a folder of this machine gets what may be the reason as its hint."""
+    try:
+        yield
+    except MissingSource as error:
+        if isinstance(view, LocalRoot):
+            error.hint = view.why_missing(error.path)
+        raise
 
 
 def sources(tree: Tree, action: CopyAction) -> list[Source]:
