@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from trimaran.builders.agents import LocalAgents
+from trimaran.builders.agents import LocalAgents, listens
 from trimaran.errors import NotFound, Unavailable, UsageError
 from trimaran.sources.given import AgentSource
 
@@ -52,3 +52,13 @@ def test_what_cannot_be_an_agent(listening, tmp_path):
     ):
         with pytest.raises(error, match=words):
             LocalAgents([source], {})
+
+
+def test_a_socket_that_has_a_name_need_not_listen_yet(tmp_path):
+    path = str(tmp_path / "socket")
+    assert not listens(path)
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(path)
+        assert not listens(path)
+        made.listen()
+        assert listens(path)

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from trimaran.builders.agents import listens
 from trimaran.errors import UsageError
 from trimaran.sources.git_agent import agent_socket, authorization
 from trimaran.sources.git_command import Git
@@ -44,7 +45,7 @@ class Agent:
 def agent(tmp_path):
     path = str(tmp_path / "real")
     process = subprocess.Popen(["ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
-    while not os.path.exists(path):
+    while not listens(path):
         time.sleep(0.01)
     yield Agent(path)
     process.terminate()

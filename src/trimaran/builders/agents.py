@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -80,7 +81,7 @@ class LocalAgents:
         pid, end = _spawn([agent, "-D", "-a", name], {})
         self._stack.callback(process.kill_group, pid)
         async with asyncio.timeout(_SECONDS):
-            while not _is_there(name):
+            while not listens(name):
                 if end.done():
                     raise Unavailable(f"start ssh agent {identifier}: ssh-agent ended with {end.result()}")
                 await asyncio.sleep(0.005)
@@ -128,8 +129,10 @@ def _programs(identifier: str) -> tuple[str, str]:
     return agent, adder
 
 
-def _is_there(path: str) -> bool:
-    return os.path.exists(path)
+def listens(path: str) -> bool:
+    """Whether somebody takes connections at this socket: its name is there a moment earlier."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        return asking.connect_ex(path) == 0
 
 
 def _read_key(cancel: Cancel, identifier: str, path: str) -> bytes:

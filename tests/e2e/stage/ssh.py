@@ -12,6 +12,7 @@ from pathlib import Path
 
 from stage.program import Trimaran
 from stage.watching import until
+from trimaran.builders.agents import listens
 
 
 def make_key(folder: Path, name: str = "key", phrase: str = "") -> Path:
@@ -33,7 +34,7 @@ def agent(command: Trimaran, key: Path) -> Iterator[Path]:
     process = subprocess.Popen([*as_owner, "ssh-agent", "-D", "-a", path], stdout=subprocess.DEVNULL)
     environment = {**os.environ, "SSH_AUTH_SOCK": str(path)}
     try:
-        until(path.exists, "the agent listens")
+        until(lambda: listens(str(path)), "the agent listens")
         subprocess.run([*as_owner, "ssh-add", "-q", key], env=environment, check=True)
         yield path
         words = [*as_owner, "ssh-add", "-l"]
